@@ -1,0 +1,222 @@
+"""scope -> environ: one pass, linear in the scope, from a template made once per application.
+
+The clauses are those of conformance section E; PEP 3333 "environ Variables" and ASGI "WSGI
+Compatibility" stand behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..exceptions import BadRequest
+from ..types import Environ, Scope
+from . import headers, text, tls
+
+_PROTOCOLS = {
+    "1.0": "HTTP/1.0",
+    "1": "HTTP/1.0",  # as granian spells it
+    "1.1": "HTTP/1.1",
+    "2": "HTTP/2.0",
+    "2.0": "HTTP/2.0",
+    "3": "HTTP/3.0",
+    "3.0": "HTTP/3.0",
+}
+
+_SCHEMES = {"ws": "http", "wss": "https"}
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+# The methods whose requests have no body unless a header says so; others are always asked for one.
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class Request(NamedTuple):
+    """One request, translated: the environ and what its headers say of the body."""
+
+    environ: Environ
+    """Everything but `wsgi.input`."""
+
+    content_length: int | None
+    """The announced length in bytes; `None` if it is not announced."""
+
+    announces_body: bool
+    """Whether a body may follow; if not, there is nothing to receive."""
+
+    expects_continue: bool
+    """Whether the client waits for `100 Continue` before it sends the body."""
+
+
+class EnvironBuilder:
+    """Builds the environ of each request of one application.
+
+    Args:
+        template: the keys that are the same in every request (`wsgi.version`, `wsgi.errors`, …).
+        keep_underscore_headers: keep request headers whose name holds an underscore.
+
+    An instance is immutable after construction, so any thread may use it.
+    """
+
+    __slots__ = ("_keep_underscores", "_template")
+
+    def __init__(self, template: Mapping[str, Any], *, keep_underscore_headers: bool = False) -> None:
+        self._template = dict(template)
+        self._keep_underscores = keep_underscore_headers
+
+    def build(self, scope: Scope) -> Request:
+        """Translate an `http` scope; the scope is not changed.
+
+        Raises:
+            BadRequest: the headers are ambiguous or malformed (E-34).
+        """
+        environ = self._template.copy()
+        chunked = headers.add_request_headers(environ, scope["headers"], self._keep_underscores)
+        method = scope["method"].upper()
+        environ["REQUEST_METHOD"] = method
+        version = str(scope.get("http_version") or "1.1")
+        environ["SERVER_PROTOCOL"] = _PROTOCOLS.get(version) or f"HTTP/{version}"
+
+        scheme = scope.get("scheme") or "http"
+        scheme = _SCHEMES.get(scheme, scheme)
+        environ["wsgi.url_scheme"] = scheme
+        if scheme == "https":
+            environ["HTTPS"] = "on"
+            _add_tls(environ, scope)
+
+        query = scope.get("query_string")
+        query_string = query.decode("latin-1") if query else ""
+        environ["QUERY_STRING"] = query_string
+        _add_paths(environ, scope, query_string)
+
+        server = scope.get("server")
+        # The two exact types of an ordinary TCP server; everything else takes the careful way.
+        if type(server) is tuple and type(server[1]) is int and server[1] > 0 and ":" not in server[0] != "":
+            environ["SERVER_NAME"] = server[0]
+            environ["SERVER_PORT"] = str(server[1])
+        else:
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = _server_address(
+                server, environ.get("HTTP_HOST"), scheme
+            )
+        client = scope.get("client")
+        if client and client[0]:
+            environ["REMOTE_ADDR"] = str(client[0]).strip("[]")
+            port = client[1] if len(client) > 1 else None
+            if port is not None:
+                environ["REMOTE_PORT"] = str(port)
+        environ["asgi.scope"] = scope
+
+        length_text = environ.get("CONTENT_LENGTH")
+        length = None
+        if length_text is not None:
+            if not (length_text.isascii() and length_text.isdigit()):
+                raise BadRequest("the request's Content-Length is not a number of ASCII digits")
+            length = _length(length_text)
+        if length is not None:
+            announces_body = length > 0
+        else:
+            # HTTP/2 and 3 frame bodies without a header (RFC 9113 8.1), so only 1.x can announce none.
+            announces_body = chunked or method not in _BODILESS or version[:1] != "1"
+        expect = environ.get("HTTP_EXPECT")
+        return Request(
+            environ,
+            length,
+            announces_body,
+            expect is not None and expect.lower() == "100-continue" and announces_body,
+        )
+
+
+def _length(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than sys.set_int_max_str_digits() allows
+        raise BadRequest("the request's Content-Length is absurdly long") from None
+
+
+def _add_paths(environ: Environ, scope: Scope, query_string: str) -> None:
+    """`SCRIPT_NAME`, `PATH_INFO` and the raw target (E-07 to E-18)."""
+    path: str = scope["path"]
+    raw_path: bytes | None = scope.get("raw_path")
+    root_path: str = scope.get("root_path") or ""
+    if root_path:
+        root_path = root_path.rstrip("/")
+        if root_path and root_path[0] != "/":
+            root_path = "/" + root_path
+    if path[:1] != "/" or (root_path and "://" in path):
+        path, raw_path = _origin_form(environ, path, raw_path, root_path)
+    if root_path or text.REPLACEMENT in path:
+        script_name, path_info = _split_root(path, raw_path, root_path)
+    else:
+        script_name, path_info = "", text.tunnel(path)
+    if not path_info and not script_name:
+        path_info = "/"
+    environ["SCRIPT_NAME"] = script_name
+    environ["PATH_INFO"] = path_info
+
+    if raw_path:
+        target = raw_path.partition(b"?")[0].decode("latin-1")
+    else:
+        target = text.quote_path((script_name + path_info).encode("latin-1"))
+    if query_string:
+        target = f"{target}?{query_string}"
+    environ["RAW_URI"] = environ["REQUEST_URI"] = target
+
+
+def _split_root(path: str, raw_path: bytes | None, root_path: str) -> tuple[str, str]:
+    """Divide `path` after `root_path`, on a segment boundary or not at all (E-08 to E-11)."""
+    full = text.faithful_path_bytes(path, raw_path)
+    root = text.path_bytes(root_path)
+    rest = full
+    # A root configured without its slash may be in the path as it was configured.
+    for prefix in (root, root[1:]):
+        if prefix and full.startswith(prefix) and full[len(prefix) : len(prefix) + 1] in (b"", b"/"):
+            rest = full[len(prefix) :]
+            break
+    return root.decode("latin-1"), rest.decode("latin-1")
+
+
+def _origin_form(
+    environ: Environ, path: str, raw_path: bytes | None, root_path: str
+) -> tuple[str, bytes | None]:
+    """Reduce an absolute-form target to its path; its authority replaces `Host` (E-18, RFC 9112 3.2.2)."""
+    prefix = root_path if root_path and path.startswith(root_path) else ""
+    split = text.split_absolute_form(path[len(prefix) :])
+    if split is None:
+        return path, raw_path
+    authority, rest = split
+    if authority:
+        environ["HTTP_HOST"] = text.tunnel(authority)
+    if raw_path is not None:
+        raw_split = text.split_absolute_form(raw_path.decode("latin-1")[len(prefix.encode()) :])
+        raw_path = (prefix + raw_split[1]).encode("latin-1", "replace") if raw_split else None
+    return prefix + rest, raw_path
+
+
+def _server_address(server: Any, host_header: str | None, scheme: str) -> tuple[str, str]:
+    """`SERVER_NAME` and `SERVER_PORT`, never empty, whatever shape `server` has (E-22 to E-25)."""
+    name = port = ""
+    if isinstance(server, (tuple, list)) and len(server) == 2:
+        name, port = str(server[0] or ""), str(server[1])
+    if not (name and "/" not in name and port.isascii() and port.isdigit() and int(port) > 0):
+        # A unix socket or unknown: what the client called us (C-15).
+        name, port = _host_and_port(host_header or "")
+        name = name or "localhost"
+        port = port or _DEFAULT_PORTS.get(scheme, "80")
+    if ":" in name and name[0] != "[":
+        name = f"[{name}]"
+    return name, port
+
+
+def _host_and_port(host: str) -> tuple[str, str]:
+    """Split a `Host` header; IPv6 literals keep their brackets, a bad port is left out."""
+    if host.startswith("["):
+        name, bracket, rest = host.partition("]")
+        name, port = name + bracket, rest.removeprefix(":")
+    else:
+        name, _, port = host.partition(":")
+    return name, port if port.isascii() and port.isdigit() else ""
+
+
+def _add_tls(environ: Environ, scope: Scope) -> None:
+    extensions = scope.get("extensions")
+    info = extensions.get("tls") if extensions else None
+    if info:
+        environ.update(tls.environ_from_tls(info))
