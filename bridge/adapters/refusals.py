@@ -1,0 +1,52 @@
+"""Answers that the adapter gives itself, without the app: 400, 413, 503, and no to WebSockets."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from ..exceptions import BridgeError, RequestError
+from ..types import Receive, Scope, Send
+
+# What a client is told to wait after a 503, in seconds: a pool that was full may be free in a moment.
+RETRY_AFTER = 1
+
+
+async def refuse(send: Send, error: BridgeError) -> None:
+    """Answer for `error`: the status of a `RequestError`, 503 with `Retry-After` for a full pool.
+
+    The body names the status and nothing of the request or the program (conformance H-06). A
+    client that is gone is no error.
+    """
+    status = HTTPStatus(error.status if isinstance(error, RequestError) else 503)
+    text = f"{status.value} {status.phrase}\n".encode("ascii")
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(text)),
+    ]
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER))
+    try:
+        await send({"type": "http.response.start", "status": status.value, "headers": headers})
+        await send({"type": "http.response.body", "body": text, "more_body": False})
+    except OSError:
+        pass
+
+
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a handshake at once, without a thread (conformance WS-28): 403 either way."""
+    try:
+        message = await receive()
+        if message["type"] != "websocket.connect":
+            return
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            text = b"403 Forbidden\n"
+            headers = [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", b"%d" % len(text)),
+            ]
+            await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": text, "more_body": False})
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+    except OSError:
+        pass

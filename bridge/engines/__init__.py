@@ -1,0 +1,1 @@
+"""Threads and loops. They move opaque items and know nothing of HTTP."""

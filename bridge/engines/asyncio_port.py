@@ -1,0 +1,108 @@
+"""The port on asyncio and what is built like it (uvloop)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from ..exceptions import LoopGone
+from .ports import BRIEFLY
+
+# A cancelled companion ends at its next step; one that refuses to is left to the loop.
+_COMPANION_GRACE = 1.0
+
+
+class AsyncioPort:
+    """One asyncio loop.
+
+    Flags are plain futures of that loop. `_due` is filled by any thread and emptied by the loop's;
+    `_scheduled` tells whether an emptying is on its way. It is cleared *before* the emptying, so a
+    thread that still sees it set knows that its flag will be seen; a thread that sees it cleared
+    schedules another, which at worst finds nothing to do.
+    """
+
+    __slots__ = ("_due", "_old", "_scheduled", "_ticking", "_young", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._due: deque[asyncio.Future[None]] = deque()
+        self._scheduled = False
+        self._young: set[asyncio.Future[None]] = set()
+        self._old: set[asyncio.Future[None]] = set()
+        self._ticking = False
+
+    def flag(self) -> asyncio.Future[None]:
+        return self.loop.create_future()
+
+    def raise_flag(self, flag: asyncio.Future[None]) -> None:
+        if not flag.done():
+            flag.set_result(None)
+
+    def wake(self, flag: asyncio.Future[None]) -> None:
+        self._due.append(flag)
+        if not self._scheduled:
+            self._scheduled = True
+            try:
+                self.loop.call_soon_threadsafe(self._raise_due)
+            except RuntimeError:
+                self._scheduled = False
+                self._due.clear()
+                raise LoopGone("the event loop of this request is closed") from None
+
+    def _raise_due(self) -> None:
+        self._scheduled = False
+        due = self._due
+        while due:
+            flag = due.popleft()
+            if not flag.done():
+                flag.set_result(None)
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            raise LoopGone("the event loop of this request is closed") from None
+
+    def alive(self) -> bool:
+        return self.loop.is_running()
+
+    async def wait_briefly(self, flag: asyncio.Future[None]) -> None:
+        # One timer for all that wait, instead of one each: those that have waited for a whole
+        # tick are in `_old` at the next one.
+        waiting = self._young
+        waiting.add(flag)
+        if not self._ticking:
+            self._ticking = True
+            self.loop.call_later(BRIEFLY, self._tick)
+        try:
+            await flag
+        finally:
+            waiting.discard(flag)
+
+    def _tick(self) -> None:
+        for flag in self._old:
+            if not flag.done():
+                flag.set_result(None)
+        self._old = self._young
+        self._young = set()
+        if self._old:
+            self.loop.call_later(BRIEFLY, self._tick)
+        else:
+            self._ticking = False
+
+    async def run_beside(
+        self, main: Callable[[], Awaitable[None]], companion: Callable[[], Awaitable[None]]
+    ) -> None:
+        task: asyncio.Task[None] = self.loop.create_task(_as_coroutine(companion))
+        try:
+            await main()
+        finally:
+            if not task.done():
+                task.cancel()
+                # Cancelled again while here? Then the loop ends the companion without us.
+                await asyncio.wait((task,), timeout=_COMPANION_GRACE)
+
+
+async def _as_coroutine(function: Callable[[], Awaitable[None]]) -> None:
+    await function()

@@ -1,0 +1,91 @@
+"""What may be asked of an async library, and which one is running.
+
+A port belongs to one event loop. Everything that crosses from a thread to that loop goes through
+its `wake`, so wake-ups can be coalesced in one place.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from ..exceptions import UsageError
+
+# How long a wait counts as brief: after it, a waiting task looks after other things as well.
+BRIEFLY = 0.1
+
+
+class Flag(Protocol):
+    """A one-shot event of one task: awaiting it ends once it is raised."""
+
+    def __await__(self) -> Any: ...
+
+
+class Port(Protocol):
+    """One event loop, as seen by the engines."""
+
+    @property
+    def loop(self) -> Any:
+        """The asyncio event loop, `None` where there is none (trio)."""
+
+    def flag(self) -> Any:
+        """A new `Flag`. Call on the loop's thread."""
+
+    def raise_flag(self, flag: Any) -> None:
+        """Raise a flag on the loop's thread; nothing happens if it is raised or cancelled already."""
+
+    def wake(self, flag: Any) -> None:
+        """Raise a flag soon, from any thread. Flags that wait together cost one wake-up of the loop.
+
+        Raises:
+            LoopGone: the loop is closed.
+        """
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Run `callback` soon on the loop's thread; call from any thread.
+
+        Raises:
+            LoopGone: the loop is closed.
+        """
+
+    def alive(self) -> bool:
+        """Whether the loop can still run what is given to it. Call from any thread."""
+
+    async def wait_briefly(self, flag: Any) -> None:
+        """Wait until the flag is raised, but no longer than about `BRIEFLY` to twice that."""
+
+    async def run_beside(
+        self, main: Callable[[], Awaitable[None]], companion: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Run `main` in the calling task with `companion` beside it.
+
+        When `main` ends, raises or is cancelled, `companion` is cancelled and its end is awaited.
+        `companion` must not raise.
+        """
+
+
+def running_port(known: Port | None = None) -> Port:
+    """The port of the loop that runs the calling task; `known` is returned if it is that one.
+
+    Raises:
+        UsageError: neither asyncio nor trio runs the caller.
+    """
+    trio = sys.modules.get("trio")
+    # Asked first: in trio's guest mode, an asyncio loop runs underneath.
+    if trio is not None and trio.lowlevel.in_trio_task():
+        from . import trio_port
+
+        return trio_port.port_of(trio.lowlevel.current_trio_token(), known)
+    asyncio = sys.modules.get("asyncio")
+    loop = asyncio._get_running_loop() if asyncio is not None else None
+    if loop is None:
+        raise UsageError(
+            "expected to be awaited on a running asyncio or trio event loop; found neither. "
+            "Serve the app with an ASGI server, or await it inside asyncio.run() or trio.run()"
+        )
+    if known is not None and known.loop is loop:
+        return known
+    from . import asyncio_port
+
+    return asyncio_port.AsyncioPort(loop)
