@@ -23,11 +23,10 @@ def prepare() -> None:
 
 
 def enter(loop: Any) -> None:
-    """Note in the calling thread that `loop` is where its coroutines run."""
+    """Note in the calling thread that `loop` is where its coroutines run.
+
+    The note stays until the next one: each job of a pool that may run coroutines leaves its own.
+    """
     _threadlocal.main_event_loop = loop
+    # asgiref disregards the note in a forked child.
     _threadlocal.main_event_loop_pid = os.getpid()
-
-
-def leave() -> None:
-    """Take the note back: a loop that no longer runs would leave the next caller waiting."""
-    _threadlocal.main_event_loop = None

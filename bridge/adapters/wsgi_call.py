@@ -84,7 +84,6 @@ class WSGICall(Job):
         "_spool",
         "_trailers",
         "_worker",
-        "_wrote",
         "complete",
         "context",
         "error",
@@ -113,7 +112,6 @@ class WSGICall(Job):
         self._inbound = inbound
         self._spool = spool
         self._worker: Worker | None = None
-        self._wrote = False
         self._trailers: list[tuple[bytes, bytes]] | None = None
         self.complete = False
 
@@ -133,13 +131,15 @@ class WSGICall(Job):
 
     def run(self, worker: Worker) -> None:
         self._worker = worker
-        asgiref_interop.enter(self.port.loop)
+        loop = self.port.loop
+        if worker.memo is not loop or loop is None:
+            worker.memo = loop
+            asgiref_interop.enter(loop)
         try:
             self.context.run(self._serve)
         except BaseException as error:
             self._failed(error)
         finally:
-            asgiref_interop.leave()
             # The app may keep start_response; let it keep no more than that.
             self._environ = {}
             self._inbound = None
@@ -198,11 +198,14 @@ class WSGICall(Job):
         response = self._response
         kind = type(iterable)
         if kind is list or kind is tuple:
-            if len(iterable) == 1 and not self._wrote and response.state is State.NAMED:  # type: ignore[arg-type]
+            if len(iterable) == 1 and response.state is State.NAMED:  # type: ignore[arg-type]
                 chunk = iterable[0]  # type: ignore[index]
-                if type(chunk) is bytes:
-                    response.presume_length(len(chunk))
-        elif kind is FileWrapper and not self._wrote and self._send_path(iterable):  # type: ignore[arg-type]
+                if type(chunk) is bytes and response.fits(len(chunk)):
+                    # Complete in one go, which most responses are.
+                    self.complete = True
+                    self.outbound.put([response.start_message(), chunk, END], len(chunk))
+                    return
+        elif kind is FileWrapper and self._send_path(iterable):  # type: ignore[arg-type]
             return
         elif isinstance(iterable, str) or iterable is None:
             raise ApplicationError(
@@ -286,8 +289,6 @@ class WSGICall(Job):
         response = self._response
         if not extensions or "http.response.pathsend" not in extensions or response.state is not State.NAMED:
             return False
-        if response.bodiless or response.trailers:
-            return False
         try:
             path = wrapper.filelike.name
             if not isinstance(path, str) or not os.path.isabs(path) or wrapper.filelike.tell() != 0:
@@ -298,9 +299,8 @@ class WSGICall(Job):
             return False
         if not stat.S_ISREG(opened.st_mode) or not os.path.samestat(opened, named):
             return False
-        if response.content_length not in (None, opened.st_size):
+        if not response.fits(opened.st_size):
             return False
-        response.presume_length(opened.st_size)
         items = [response.start_message(), {"type": "http.response.pathsend", "path": path}, DONE]
         self.complete = True
         # Wait until it is sent: close() of the wrapper may delete the file.
@@ -332,7 +332,6 @@ class WSGICall(Job):
     def write(self, data: bytes, /) -> None:
         """PEP 3333's `write`: hand the bytes over before returning, waiting for room if need be."""
         data = _as_bytes(data, "given to write()")
-        self._wrote = True
         if not data:
             return
         if self.complete and not self._response.bodiless:

@@ -149,10 +149,10 @@ class WSGIToASGI:
             UnsupportedScope: the scope is neither `http`, `websocket` nor `lifespan`.
             BaseException: what the WSGI app raised, unless the client was gone (W-23).
         """
-        port = running_port(self._port)
-        if port is not self._port:
+        port = self._port
+        if port is None or not port.is_current():
             asgiref_interop.prepare()
-            self._port = port
+            port = self._port = running_port()
         if scope["type"] != "http":
             return await self._serve_other(scope, receive, send, port)
 
@@ -160,11 +160,10 @@ class WSGIToASGI:
             environ, length, announces_body, expects_continue = self._environs.build(scope)
         except RequestError as error:
             return await refuse(send, error)
-        body = RequestBody(length, self._max_body)
+        # Without a body there is nothing to receive, to limit or to feed to the app.
+        body = RequestBody(length, self._max_body) if announces_body else None
         chunks: list[bytes] = []
-        if not announces_body:
-            body.complete = True
-        elif not expects_continue:
+        if body is not None and not expects_continue:
             size = 0
             try:
                 while not body.complete and body.error is None and size < self._prebuffer:
@@ -174,17 +173,20 @@ class WSGIToASGI:
                         size += len(chunk)
             except OSError:
                 return None  # the client is gone before anything began
-        if type(body.error) is BodyTooLarge:
+        if body is not None and type(body.error) is BodyTooLarge:
             return await refuse(send, body.error)
 
         inbound = None
-        spool = self._spool and length is None and announces_body
-        if body.complete:
+        spool = False
+        if body is None:
+            environ["wsgi.input"] = io.BytesIO()
+        elif body.complete:
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             environ["wsgi.input"] = io.BytesIO(data)
-            if spool:
+            if self._spool and length is None:
                 environ["CONTENT_LENGTH"] = str(len(data))
         else:
+            spool = self._spool and length is None
             inbound = Inbound(port, self._read_ahead, on_demand=expects_continue)
             for chunk in chunks:
                 inbound.put(chunk)
@@ -192,7 +194,8 @@ class WSGIToASGI:
                 inbound.fail(body.error)
         call = WSGICall(self.app, environ, port, self._write_ahead, self._strict, inbound, spool)
         outbound = call.outbound
-        if body.gone:
+        gone = body is not None and body.gone
+        if gone:
             # The app is called all the same: it finds out by reading, and may want to know (E-40).
             outbound.abort(ClientDisconnected(_GONE))
         try:
@@ -202,7 +205,7 @@ class WSGIToASGI:
 
         finished = started = False
         try:
-            if body.gone:
+            if gone:
                 flag = outbound.park_until_closed()
                 if flag is not None:
                     await flag
@@ -212,7 +215,9 @@ class WSGIToASGI:
             if inbound is None:
                 flag = outbound.park()
                 if flag is not None:
-                    await port.wait_briefly(flag)
+                    minded = port.mind(flag)
+                    await flag
+                    minded.discard(flag)
                 closed = outbound.closed  # before `take`, so that nothing can come in between
                 items = outbound.take()
             if len(items) == 3 and items[2] is END:
@@ -242,7 +247,9 @@ class WSGIToASGI:
             # Give the worker a moment to close the iterable, so that a request ends when it ends.
             flag = outbound.park_until_closed() if call.state != WSGICall.CANCELLED else None
             if flag is not None:
-                await port.wait_briefly(flag)
+                minded = port.mind(flag)
+                await flag
+                minded.discard(flag)
             return None
 
         restore_context(call.context)
@@ -297,14 +304,14 @@ class _Exchange:
     def __init__(
         self,
         call: WSGICall,
-        body: RequestBody,
+        body: RequestBody | None,
         inbound: Inbound | None,
         receive: Receive,
         send: Send,
         items: list[Any],
     ) -> None:
         self._call = call
-        self._body = body
+        self._body = body or RequestBody(0)
         self._inbound = inbound
         self._receive = receive
         self._send = send

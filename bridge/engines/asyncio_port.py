@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -67,7 +68,14 @@ class AsyncioPort:
     def alive(self) -> bool:
         return self.loop.is_running()
 
-    async def wait_briefly(self, flag: asyncio.Future[None]) -> None:
+    def is_current(self) -> bool:
+        if asyncio._get_running_loop() is not self.loop:
+            return False
+        # In trio's guest mode, this loop runs underneath.
+        trio = sys.modules.get("trio")
+        return trio is None or not trio.lowlevel.in_trio_task()
+
+    def mind(self, flag: asyncio.Future[None]) -> set[asyncio.Future[None]]:
         # One timer for all that wait, instead of one each: those that have waited for a whole
         # tick are in `_old` at the next one.
         waiting = self._young
@@ -75,10 +83,7 @@ class AsyncioPort:
         if not self._ticking:
             self._ticking = True
             self.loop.call_later(BRIEFLY, self._tick)
-        try:
-            await flag
-        finally:
-            waiting.discard(flag)
+        return waiting
 
     def _tick(self) -> None:
         for flag in self._old:

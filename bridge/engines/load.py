@@ -38,23 +38,23 @@ class LoadMeter:
         self._loop_cpu = 0.0
         self._burning = False
 
-    def submitting(self) -> None:
-        """The calling thread is the event loop's: its CPU time is not the workers'."""
-        ident = get_ident()
-        if ident != self._loop_ident:
-            self._loop_ident = ident
-            self._loop_clock = _clock_of_this_thread(ident)
-            self._read_at = 0.0
-
-    def burning(self, now: float) -> bool:
+    def burning(self, now: float, *, submitting: bool = False) -> bool:
         """Whether the workers kept the interpreter busy during the last reading.
 
         Args:
             now: `time.monotonic()`.
+            submitting: the calling thread is the event loop's, whose CPU time is not the workers'.
         """
         elapsed = now - self._read_at
         if elapsed < WINDOW:
             return self._burning
+        if submitting:
+            ident = get_ident()
+            if ident != self._loop_ident:
+                self._loop_ident = ident
+                self._loop_clock = _clock_of_this_thread(ident)
+                self._loop_cpu = 0.0
+                elapsed = _STALE + 1.0
         process_cpu = time.process_time()
         loop_cpu = self._read_loop_clock()
         if elapsed > _STALE:

@@ -52,8 +52,15 @@ class Port(Protocol):
     def alive(self) -> bool:
         """Whether the loop can still run what is given to it. Call from any thread."""
 
-    async def wait_briefly(self, flag: Any) -> None:
-        """Wait until the flag is raised, but no longer than about `BRIEFLY` to twice that."""
+    def is_current(self) -> bool:
+        """Whether this port's loop runs the caller."""
+
+    def mind(self, flag: Any) -> set[Any]:
+        """Raise the flag anyway once it has waited for `BRIEFLY`, at the latest twice that.
+
+        Returns:
+            A set to discard the flag from when its wait is over.
+        """
 
     async def run_beside(
         self, main: Callable[[], Awaitable[None]], companion: Callable[[], Awaitable[None]]
@@ -65,8 +72,8 @@ class Port(Protocol):
         """
 
 
-def running_port(known: Port | None = None) -> Port:
-    """The port of the loop that runs the calling task; `known` is returned if it is that one.
+def running_port() -> Port:
+    """A new port to the loop that runs the calling task.
 
     Raises:
         UsageError: neither asyncio nor trio runs the caller.
@@ -76,7 +83,7 @@ def running_port(known: Port | None = None) -> Port:
     if trio is not None and trio.lowlevel.in_trio_task():
         from . import trio_port
 
-        return trio_port.port_of(trio.lowlevel.current_trio_token(), known)
+        return trio_port.TrioPort(trio.lowlevel.current_trio_token())
     asyncio = sys.modules.get("asyncio")
     loop = asyncio._get_running_loop() if asyncio is not None else None
     if loop is None:
@@ -84,8 +91,6 @@ def running_port(known: Port | None = None) -> Port:
             "expected to be awaited on a running asyncio or trio event loop; found neither. "
             "Serve the app with an ASGI server, or await it inside asyncio.run() or trio.run()"
         )
-    if known is not None and known.loop is loop:
-        return known
     from . import asyncio_port
 
     return asyncio_port.AsyncioPort(loop)

@@ -117,7 +117,7 @@ class PoolStats(NamedTuple):
 class Worker:
     """One thread of a pool. A job gets the one that runs it, to give up its slot while it waits."""
 
-    __slots__ = ("_core", "_gate", "ident", "job", "lent", "name", "since", "streaming_since", "woken")
+    __slots__ = ("_core", "_gate", "ident", "job", "lent", "memo", "name", "since", "streaming_since", "woken")
 
     def __init__(self, core: _Core, name: str) -> None:
         self._core = core
@@ -130,6 +130,7 @@ class Worker:
         self.lent = False
         self.streaming_since = 0.0  # 0: the job is not streaming
         self.woken = False
+        self.memo: Any = None  # for jobs: what one leaves in the thread for the next
 
     def lend_slot(self) -> None:
         """Let another worker have this one's slot for the rest of the job, if the bound on streams allows.
@@ -181,7 +182,8 @@ class _Core:
     # -- jobs come and go
 
     def submit(self, job: Job) -> None:
-        now = time.monotonic()
+        now = job.enqueued = time.monotonic()
+        worker = None
         with self.lock:
             if self.closed:
                 raise PoolClosed("the thread pool is closed")
@@ -189,16 +191,17 @@ class _Core:
             if self.queue_bound is not None and self.waiting - (self.threads - self.busy) >= self.queue_bound:
                 self.rejected += 1
                 raise PoolFull(f"all {self.threads} threads are busy and {self.waiting} requests wait already")
-            job.enqueued = now
             if not self.waiting:
                 self.last_taken = now  # the queue begins to stand still now, not when it last moved
             self.jobs.append(job)
             self.waiting += 1
-            if self.busy:
-                self.meter.submitting()
-                worker = self._governed_wake(now)
-            else:
-                worker = self._wake()
+            if not self.waking:
+                if not self.busy:
+                    worker = self._wake()
+                elif not self.meter.burning(now, submitting=True):
+                    worker = self._wake()
+                else:
+                    self._arm_governor()
         if worker is not None:
             self._start(worker)
 
@@ -244,8 +247,6 @@ class _Core:
 
     def _governed_wake(self, now: float) -> Worker | None:
         """As `_wake`, but not while the workers that are awake burn CPU."""
-        if self.waking:
-            return None
         if self.meter.burning(now):
             self._arm_governor()
             return None
@@ -279,16 +280,20 @@ class _Core:
 
     def _work(self, worker: Worker) -> None:
         worker.ident = threading.get_ident()
+        job: Job | None = None
         while True:
             next_worker = None
             with self.lock:
+                if job is not None and not self._may_go_on(worker, job):
+                    return
                 if worker.woken:
                     worker.woken = False
                     self.waking = False
                 job = self._pop()
                 if job is None:
                     self.busy -= 1
-                    self._maybe_quiet()
+                    if self.quiet:
+                        self._maybe_quiet()
                     if self.closed or len(self.idle) + self.busy >= self.threads:
                         self.workers.discard(worker)
                         return
@@ -301,7 +306,7 @@ class _Core:
                     self.average_wait += (now - job.enqueued - self.average_wait) * _AVERAGE
                     worker.job = job
                     worker.since = now
-                    if self.waiting:
+                    if self.waiting and not self.waking:
                         next_worker = self._governed_wake(now)
             if job is None:
                 worker._gate.acquire()
@@ -314,29 +319,24 @@ class _Core:
                 job.run(worker)
             except BaseException:
                 logger.exception("a job of the thread pool %r raised", self.name)
-            if not self._ended(worker, job):
-                return
-            del job  # nothing of a request outlives it here
 
-    def _ended(self, worker: Worker, job: Job) -> bool:
-        """Account for the end of a job; return whether the worker may look for another."""
+    def _may_go_on(self, worker: Worker, job: Job) -> bool:
+        """Account for the end of a job, with the lock held; return whether the worker may take another."""
         job.state = Job.DONE
-        with self.lock:
-            if worker not in self.workers:
-                return False  # this is the child of a fork that the job made; its pool has begun anew
-            worker.job = None
-            self.completed += 1
-            worker.streaming_since = 0.0
-            if worker.lent:
-                worker.lent = False
-                self.lent -= 1
-                if self.busy >= self.threads:
-                    # Others have the slots: this thread is one too many, or rests.
-                    self._maybe_quiet()
-                    self.workers.discard(worker)
-                    return False
-                self.busy += 1
-        return True
+        worker.job = None
+        worker.streaming_since = 0.0
+        self.completed += 1
+        if worker.lent:
+            worker.lent = False
+            self.lent -= 1
+            if self.busy >= self.threads:
+                # Others have the slots: this thread is one too many.
+                self._maybe_quiet()
+                self.workers.discard(worker)
+                return False
+            self.busy += 1
+        # Not of this pool? Then this is the child of a fork that the job made, and the pool began anew.
+        return worker in self.workers
 
     # -- slots
 

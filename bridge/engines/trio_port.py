@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from ..exceptions import LoopGone
-from .ports import BRIEFLY, Port
+from .ports import BRIEFLY
 
 
 class TrioFlag:
@@ -26,12 +26,15 @@ class TrioFlag:
 class TrioPort:
     """One run of trio, known by its token. Trio coalesces wake-ups itself."""
 
-    __slots__ = ("token",)
+    __slots__ = ("_old", "_ticking", "_young", "token")
 
     loop = None
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self.token = token
+        self._young: set[TrioFlag] = set()
+        self._old: set[TrioFlag] = set()
+        self._ticking = False
 
     def flag(self) -> TrioFlag:
         return TrioFlag()
@@ -55,9 +58,24 @@ class TrioPort:
             return False
         return True
 
-    async def wait_briefly(self, flag: TrioFlag) -> None:
-        with trio.move_on_after(BRIEFLY):
-            await flag
+    def is_current(self) -> bool:
+        return trio.lowlevel.in_trio_task() and trio.lowlevel.current_trio_token() is self.token
+
+    def mind(self, flag: TrioFlag) -> set[TrioFlag]:
+        waiting = self._young
+        waiting.add(flag)
+        if not self._ticking:
+            self._ticking = True
+            trio.lowlevel.spawn_system_task(self._tick)
+        return waiting
+
+    async def _tick(self) -> None:
+        while self._young or self._old:
+            await trio.sleep(BRIEFLY)
+            for flag in self._old:
+                flag.event.set()
+            self._old, self._young = self._young, set()
+        self._ticking = False
 
     async def run_beside(
         self, main: Callable[[], Awaitable[None]], companion: Callable[[], Awaitable[None]]
@@ -79,10 +97,3 @@ class TrioPort:
 
 def _nothing() -> None:
     pass
-
-
-def port_of(token: trio.lowlevel.TrioToken, known: Port | None) -> TrioPort:
-    """The port of a trio run; `known` is returned if it is that one."""
-    if isinstance(known, TrioPort) and known.token is token:
-        return known
-    return TrioPort(token)

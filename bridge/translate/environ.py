@@ -23,6 +23,8 @@ _PROTOCOLS = {
     "3.0": "HTTP/3.0",
 }
 
+_VERSION_1 = frozenset({"HTTP/1.0", "HTTP/1.1"})
+
 _SCHEMES = {"ws": "http", "wss": "https"}
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -70,24 +72,36 @@ class EnvironBuilder:
         """
         environ = self._template.copy()
         chunked = headers.add_request_headers(environ, scope["headers"], self._keep_underscores)
+        get = scope.get
         method = scope["method"].upper()
         environ["REQUEST_METHOD"] = method
-        version = str(scope.get("http_version") or "1.1")
-        environ["SERVER_PROTOCOL"] = _PROTOCOLS.get(version) or f"HTTP/{version}"
+        version = get("http_version") or "1.1"
+        protocol = _PROTOCOLS.get(version)
+        environ["SERVER_PROTOCOL"] = protocol or f"HTTP/{version}"
 
-        scheme = scope.get("scheme") or "http"
-        scheme = _SCHEMES.get(scheme, scheme)
+        scheme = get("scheme") or "http"
+        if scheme != "http":
+            scheme = _SCHEMES.get(scheme, scheme)
+            if scheme == "https":
+                environ["HTTPS"] = "on"
+                _add_tls(environ, scope)
         environ["wsgi.url_scheme"] = scheme
-        if scheme == "https":
-            environ["HTTPS"] = "on"
-            _add_tls(environ, scope)
 
-        query = scope.get("query_string")
+        query = get("query_string")
         query_string = query.decode("latin-1") if query else ""
         environ["QUERY_STRING"] = query_string
-        _add_paths(environ, scope, query_string)
+        path = scope["path"]
+        raw_path = get("raw_path")
+        # An ASCII path in origin form, at no root: nothing to encode, strip or believe.
+        if path[:1] == "/" and path.isascii() and raw_path and b"?" not in raw_path and not get("root_path"):
+            environ["SCRIPT_NAME"] = ""
+            environ["PATH_INFO"] = path
+            target = raw_path.decode("latin-1")
+            environ["RAW_URI"] = environ["REQUEST_URI"] = f"{target}?{query_string}" if query_string else target
+        else:
+            _add_paths(environ, scope, query_string)
 
-        server = scope.get("server")
+        server = get("server")
         # The two exact types of an ordinary TCP server; everything else takes the careful way.
         if type(server) is tuple and type(server[1]) is int and server[1] > 0 and ":" not in server[0] != "":
             environ["SERVER_NAME"] = server[0]
@@ -96,35 +110,33 @@ class EnvironBuilder:
             environ["SERVER_NAME"], environ["SERVER_PORT"] = _server_address(
                 server, environ.get("HTTP_HOST"), scheme
             )
-        client = scope.get("client")
+        client = get("client")
         if client and client[0]:
-            environ["REMOTE_ADDR"] = str(client[0]).strip("[]")
+            address = client[0]
+            environ["REMOTE_ADDR"] = address if type(address) is str and address[0] != "[" else str(address).strip("[]")
             port = client[1] if len(client) > 1 else None
             if port is not None:
                 environ["REMOTE_PORT"] = str(port)
         environ["asgi.scope"] = scope
 
-        length_text = environ.get("CONTENT_LENGTH")
-        length = None
-        if length_text is not None:
-            if not (length_text.isascii() and length_text.isdigit()):
-                raise BadRequest("the request's Content-Length is not a number of ASCII digits")
-            length = _length(length_text)
-        if length is not None:
+        if "CONTENT_LENGTH" in environ:
+            length = _length(environ["CONTENT_LENGTH"])
             announces_body = length > 0
         else:
+            length = None
             # HTTP/2 and 3 frame bodies without a header (RFC 9113 8.1), so only 1.x can announce none.
-            announces_body = chunked or method not in _BODILESS or version[:1] != "1"
-        expect = environ.get("HTTP_EXPECT")
+            announces_body = chunked or method not in _BODILESS or protocol not in _VERSION_1
         return Request(
             environ,
             length,
             announces_body,
-            expect is not None and expect.lower() == "100-continue" and announces_body,
+            announces_body and "HTTP_EXPECT" in environ and environ["HTTP_EXPECT"].lower() == "100-continue",
         )
 
 
 def _length(digits: str) -> int:
+    if not (digits.isascii() and digits.isdigit()):
+        raise BadRequest("the request's Content-Length is not a number of ASCII digits")
     try:
         return int(digits)
     except ValueError:  # more digits than sys.set_int_max_str_digits() allows

@@ -171,6 +171,30 @@ def response_value(name: object, value: object) -> bytes:
     return encoded.strip(b" \t")
 
 
+# Response headers whose values repeat from response to response: what they encode to is remembered.
+# Others (cookies, tokens, locations) differ each time, and some are secrets that ought not to linger.
+_REPEATING = frozenset(
+    {
+        "accept-ranges",
+        "access-control-allow-origin",
+        "allow",
+        "cache-control",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-security-policy",
+        "content-type",
+        "cross-origin-opener-policy",
+        "referrer-policy",
+        "strict-transport-security",
+        "vary",
+        "x-content-type-options",
+        "x-frame-options",
+    }
+)
+_pair_cache: dict[object, tuple[bytes, bytes]] = {}
+
+
 def response_headers(headers: object) -> list[tuple[bytes, bytes]]:
     """WSGI response headers as ASGI ones: lower-case names, order and repeats kept.
 
@@ -181,17 +205,31 @@ def response_headers(headers: object) -> list[tuple[bytes, bytes]]:
         raise InvalidHeader(
             f"start_response() expects the headers as a list of (name, value) tuples; got {type(headers).__name__}"
         )
+    cached = _pair_cache.get
     encoded = []
     for pair in headers:
         try:
-            name, value = pair
-        except (TypeError, ValueError):
-            raise InvalidHeader(
-                f"start_response() expects each header as a (name, value) tuple; got {type(pair).__name__}"
-            ) from None
-        encoded_name = (_name_cache.get(name) if type(name) is str else None) or response_name(name)
-        if type(value) is str and value.isascii() and value.isprintable() and value.strip() == value:
-            encoded.append((encoded_name, value.encode("ascii")))
-        else:
-            encoded.append((encoded_name, response_value(name, value)))
+            known = cached(pair)
+        except TypeError:  # not hashable: a list, or holding one
+            known = None
+        encoded.append(known or _response_header(pair))
+    return encoded
+
+
+def _response_header(pair: object) -> tuple[bytes, bytes]:
+    try:
+        name, value = pair  # type: ignore[misc]
+    except (TypeError, ValueError):
+        raise InvalidHeader(
+            f"start_response() expects each header as a (name, value) tuple; got {type(pair).__name__}"
+        ) from None
+    encoded_name = (_name_cache.get(name) if type(name) is str else None) or response_name(name)
+    if type(value) is str and value.isascii() and value.isprintable() and value.strip() == value:
+        encoded = (encoded_name, value.encode("ascii"))
+    else:
+        encoded = (encoded_name, response_value(name, value))
+    if type(pair) is tuple and name.lower() in _REPEATING:
+        if len(_pair_cache) >= _CACHE_LIMIT:
+            _pair_cache.clear()
+        _pair_cache[pair] = encoded
     return encoded

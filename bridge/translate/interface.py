@@ -64,7 +64,7 @@ def interface_of(app: object) -> Verdict:
     if isinstance(app, type):
         return _of_class(app)
     if not callable(app):
-        return Verdict(Interface.UNKNOWN, f"is {describe(app)}, which cannot be called")
+        return Verdict(Interface.UNKNOWN, "cannot be called")
     return _of_callable(app)
 
 
@@ -164,14 +164,14 @@ def _of_callable(app: object) -> Verdict:
 
 def _of_coroutine_shape(shape: _Shape) -> Verdict:
     if shape.takes(3):
-        return Verdict(Interface.ASGI3, f"is a coroutine function of {shape}")
+        return Verdict(Interface.ASGI3, f"is awaited with {shape}")
     if shape.takes(0):
         return Verdict(
             Interface.UNKNOWN,
-            "is a coroutine function without arguments; a factory must be a plain function, "
+            "is awaited without arguments; a factory must be a plain function, "
             "as no event loop runs yet when it is called",
         )
-    return Verdict(Interface.UNKNOWN, f"is a coroutine function of {shape}, not of (scope, receive, send)")
+    return Verdict(Interface.UNKNOWN, f"is awaited with {shape}, not with (scope, receive, send)")
 
 
 def _of_plain_shape(shape: _Shape) -> Verdict:

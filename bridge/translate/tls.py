@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .text import tunnel
+
 _VERSIONS = {0x0300: "SSLv3", 0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 
 # Suites that current servers negotiate, by IANA number, under the names that OpenSSL and Apache use.
@@ -24,6 +26,7 @@ _CIPHERS = {
 def environ_from_tls(info: Mapping[str, Any]) -> dict[str, str]:
     """Translate `scope["extensions"]["tls"]`; what is unknown (`None`) has no key.
 
+    Text beyond ASCII, which a client may choose in its certificate, becomes UTF-8 bytes as latin-1.
     The chain of the client's certificates becomes `SSL_CLIENT_CERT` and
     `SSL_CLIENT_CERT_CHAIN_0`, `_1`, … (mod_ssl's names). A cipher suite outside the common ones is
     left out rather than misnamed.
@@ -43,9 +46,9 @@ def environ_from_tls(info: Mapping[str, Any]) -> dict[str, str]:
         for number, certificate in enumerate(chain[1:]):
             environ[f"SSL_CLIENT_CERT_CHAIN_{number}"] = certificate
     if info.get("client_cert_name"):
-        environ["SSL_CLIENT_S_DN"] = str(info["client_cert_name"])
+        environ["SSL_CLIENT_S_DN"] = tunnel(str(info["client_cert_name"]))
     if info.get("client_cert_error"):
-        environ["SSL_CLIENT_VERIFY"] = f"FAILED:{info['client_cert_error']}"
+        environ["SSL_CLIENT_VERIFY"] = tunnel(f"FAILED:{info['client_cert_error']}")
     elif chain:
         environ["SSL_CLIENT_VERIFY"] = "SUCCESS"
     return environ

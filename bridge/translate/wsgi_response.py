@@ -105,20 +105,25 @@ class WSGIResponse:
         self.state = _EMPTY
         self._length = None
         code = status_code(status)
+        bodiless = code in _BODILESS_STATUS
         encoded = header_rules.response_headers(headers)
-        for name, _ in encoded:
+        for name, value in encoded:
             if name in _SPECIAL:
-                encoded = self._apply_rules(code, encoded)
-                break
+                # Most responses have one plain Content-Length and nothing else of interest.
+                if name == b"content-length" and self._length is None and not bodiless and value.isdigit():
+                    self._length = _number(value)
+                else:
+                    encoded = self._apply_rules(code, encoded)
+                    break
         self._status = code
         self._headers = encoded
-        self.bodiless = self._head or code in _BODILESS_STATUS
+        self.bodiless = bodiless or self._head
         self.state = _NAMED
 
     def _apply_rules(self, code: int, encoded: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Hop-by-hop headers (W-12, H-03), content lengths (H-04, W-22) and the trailer announcement."""
         unwanted = _HOP_BY_HOP_BYTES
-        length: bytes | None = None
+        length: int | None = None
         dropped: list[bytes] = []
         self.trailers = False
         for name, value in encoded:
@@ -135,10 +140,10 @@ class WSGIResponse:
                 if not value.isdigit():
                     raise InvalidHeader("the response's Content-Length must be ASCII digits")
                 if length is not None:
-                    if int(length) != int(value):
+                    if length != _number(value):
                         raise InvalidHeader("the response has several Content-Length headers that differ")
                     continue
-                length = value
+                length = _number(value)
                 if code in _BODILESS_STATUS:
                     continue
             elif name == b"trailer":
@@ -151,18 +156,21 @@ class WSGIResponse:
                     '(PEP 3333, "Other HTTP Features")'
                 )
             self.dropped = dropped
-        if length is not None and code not in _BODILESS_STATUS:
-            self._length = int(length)
+        self._length = None if code in _BODILESS_STATUS else length
         return kept
 
-    def presume_length(self, size: int) -> None:
-        """The whole body is known to have `size` bytes: set `Content-Length` if the app did not (W-19).
+    def fits(self, size: int) -> bool:
+        """Whether a whole body of `size` bytes may be sent as it stands, all at once.
 
-        To be called in state NAMED only; does nothing for responses without a body.
+        Sets `Content-Length` if the app did not. To be called in state NAMED only.
         """
-        if self._length is None and not self.bodiless and not self.trailers and self.state is _NAMED:
+        if self.bodiless or self.trailers:
+            return False
+        if self._length is None:
             self._length = size
             self._headers.append((b"content-length", b"%d" % size))
+            return True
+        return self._length == size
 
     def start_message(self) -> dict[str, Any]:
         """The `http.response.start` message; from now on the response is SENT.
@@ -210,16 +218,6 @@ class WSGIResponse:
         """Whether the announced number of bytes has been accepted, so that the response is complete."""
         return self._remaining == 0
 
-    @property
-    def declared_empty(self) -> bool:
-        """Whether the headers say that no body follows (`Content-Length: 0`)."""
-        return self._length == 0
-
-    @property
-    def content_length(self) -> int | None:
-        """The length that the response announces, in bytes."""
-        return self._length
-
     def finish(self) -> None:
         """Check the end of the app's output (W-21).
 
@@ -231,6 +229,15 @@ class WSGIResponse:
                 f"the app produced {self._remaining} bytes fewer than its Content-Length of {self._length}"
             )
 
+
+def _number(digits: bytes) -> int:
+    if len(digits) > _LONGEST_LENGTH:
+        raise InvalidHeader("the response's Content-Length is absurdly long")
+    return int(digits)
+
+
+# 18 digits: close to an exabyte.
+_LONGEST_LENGTH = 18
 
 _HOP_BY_HOP_BYTES = frozenset(name.encode("ascii") for name in header_rules.HOP_BY_HOP)
 _SPECIAL = _HOP_BY_HOP_BYTES | {b"content-length", b"trailer"}
