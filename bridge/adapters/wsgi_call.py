@@ -125,7 +125,7 @@ class WSGICall(Job):
                 environ["wsgi.early_hints"] = self.early_hints
         if inbound is not None:
             environ["wsgi.input"] = streamed_input(inbound, self._lend_slot)
-        self._response = WSGIResponse(head=environ["REQUEST_METHOD"] == "HEAD", strict=strict, trailers=trailers)
+        self._response = WSGIResponse(environ["REQUEST_METHOD"] == "HEAD", strict, trailers)
 
     # -- as a job
 
@@ -144,7 +144,8 @@ class WSGICall(Job):
             self._environ = {}
             self._inbound = None
             self._worker = None
-            self.outbound.close()
+            if not self.outbound.closed:
+                self.outbound.close()
 
     def refuse(self, error: PoolError) -> None:
         self.error = error
@@ -182,6 +183,14 @@ class WSGICall(Job):
                 self._environ["wsgi.input"] = spool
                 self._environ["CONTENT_LENGTH"] = str(size)
             iterable = self._app(self._environ, self.start_response)
+            if (type(iterable) is list or type(iterable) is tuple) and len(iterable) == 1:
+                # Most responses are complete in one go. Lists and tuples have no close() to wait for.
+                chunk = iterable[0]
+                response = self._response
+                if type(chunk) is bytes and response.fits(len(chunk)):
+                    self.complete = True
+                    self.outbound.put_all([response.start_message(), chunk, END])
+                    return
             self._send_all(iterable)
         finally:
             # W-24: once, on every path. What it raises must not hide why we are here.
@@ -195,17 +204,8 @@ class WSGICall(Job):
                 spool.close()
 
     def _send_all(self, iterable: Iterable[bytes]) -> None:
-        response = self._response
         kind = type(iterable)
-        if kind is list or kind is tuple:
-            if len(iterable) == 1 and response.state is State.NAMED:  # type: ignore[arg-type]
-                chunk = iterable[0]  # type: ignore[index]
-                if type(chunk) is bytes and response.fits(len(chunk)):
-                    # Complete in one go, which most responses are.
-                    self.complete = True
-                    self.outbound.put([response.start_message(), chunk, END], len(chunk))
-                    return
-        elif kind is FileWrapper and self._send_path(iterable):  # type: ignore[arg-type]
+        if kind is FileWrapper and self._send_path(iterable):  # type: ignore[arg-type]
             return
         elif isinstance(iterable, str) or iterable is None:
             raise ApplicationError(

@@ -10,6 +10,9 @@ from collections.abc import Awaitable, Callable
 from ..exceptions import LoopGone
 from .ports import BRIEFLY
 
+_get_running_loop = asyncio._get_running_loop
+_modules = sys.modules
+
 # A cancelled companion ends at its next step; one that refuses to is left to the loop.
 _COMPANION_GRACE = 1.0
 
@@ -69,11 +72,10 @@ class AsyncioPort:
         return self.loop.is_running()
 
     def is_current(self) -> bool:
-        if asyncio._get_running_loop() is not self.loop:
+        if _get_running_loop() is not self.loop:
             return False
         # In trio's guest mode, this loop runs underneath.
-        trio = sys.modules.get("trio")
-        return trio is None or not trio.lowlevel.in_trio_task()
+        return "trio" not in _modules or not _modules["trio"].lowlevel.in_trio_task()
 
     def mind(self, flag: asyncio.Future[None]) -> set[asyncio.Future[None]]:
         # One timer for all that wait, instead of one each: those that have waited for a whole

@@ -68,9 +68,13 @@ class Outbound:
         port: the task's loop.
         limit: how many units may be held; the thread waits above it and goes on at half of it, so
             that it is not woken for every item. One item may exceed the limit.
+
+    Attributes:
+        closed: the thread is done; no item will follow those that can be taken.
+        aborted: the task has turned away.
     """
 
-    __slots__ = ("_blocked", "_closed", "_error", "_gate", "_held", "_items", "_lock", "_parked", "_port", "limit")
+    __slots__ = ("_blocked", "_error", "_gate", "_held", "_items", "_lock", "_parked", "_port", "aborted", "closed", "limit")
 
     def __init__(self, port: Port, limit: int) -> None:
         self._port = port
@@ -79,7 +83,8 @@ class Outbound:
         self._items: list[Any] = []
         self._held = 0
         self._parked: Any = None  # the task's flag while it waits
-        self._closed = False
+        self.closed = False
+        self.aborted = False
         self._error: BaseException | None = None
         self._blocked = False  # the thread waits at the gate
         self._gate: _Gate | None = None
@@ -104,6 +109,22 @@ class Outbound:
             self._port.wake(flag)
         return full
 
+    def put_all(self, items: list[Any]) -> None:
+        """Add the only items that there will be, and `close`, in one step.
+
+        Raises:
+            BaseException: what `abort` was given.
+            LoopGone: the loop is closed.
+        """
+        with self._lock:
+            if self._error is not None:
+                raise _copy(self._error)
+            self._items = items
+            self.closed = True
+            flag, self._parked = self._parked, None
+        if flag is not None:
+            self._port.wake(flag)
+
     def wait(self) -> None:
         """Wait in the thread until there is room.
 
@@ -125,7 +146,7 @@ class Outbound:
     def close(self) -> None:
         """The thread is done, whatever happened: no item will follow."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             flag, self._parked = self._parked, None
         if flag is not None:
             try:
@@ -138,7 +159,7 @@ class Outbound:
     def park(self) -> Any:
         """A flag to await until something happens, `None` if something has happened already."""
         with self._lock:
-            if self._items or self._closed or self._error is not None:
+            if self._items or self.closed or self._error is not None:
                 return None
             flag = self._parked = self._port.flag()
             return flag
@@ -146,7 +167,7 @@ class Outbound:
     def park_until_closed(self) -> Any:
         """A flag to await until the thread is done, `None` if it is. `take` and `abort` come before."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return None
             flag = self._parked = self._port.flag()
             return flag
@@ -174,21 +195,12 @@ class Outbound:
         if opens and self._gate is not None:
             self._gate.open()
 
-    @property
-    def closed(self) -> bool:
-        """Whether the thread is done."""
-        return self._closed
-
-    @property
-    def aborted(self) -> bool:
-        """Whether `abort` was called."""
-        return self._error is not None
-
     def abort(self, error: BaseException) -> None:
         """Nothing will be taken any more: drop what is held, and raise `error` in the thread's `put` and `wait`."""
         with self._lock:
             if self._error is None:
                 self._error = error
+                self.aborted = True
             self._items = []
             flag, self._parked = self._parked, None
             opens, self._blocked = self._blocked, False

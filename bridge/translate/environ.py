@@ -7,7 +7,7 @@ Compatibility" stand behind them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from ..exceptions import BadRequest
 from ..types import Environ, Scope
@@ -28,24 +28,36 @@ _VERSION_1 = frozenset({"HTTP/1.0", "HTTP/1.1"})
 _SCHEMES = {"ws": "http", "wss": "https"}
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
+# Every request sets these; they are in the template for the room they take.
+_ALWAYS_SET = (
+    "REQUEST_METHOD",
+    "SERVER_PROTOCOL",
+    "wsgi.url_scheme",
+    "QUERY_STRING",
+    "SCRIPT_NAME",
+    "PATH_INFO",
+    "RAW_URI",
+    "REQUEST_URI",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "asgi.scope",
+    "wsgi.input",
+)
+
 # The methods whose requests have no body unless a header says so; others are always asked for one.
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
-class Request(NamedTuple):
-    """One request, translated: the environ and what its headers say of the body."""
+Request: TypeAlias = "tuple[Environ, int | None, bool, bool]"
+"""One request, translated: `(environ, content_length, announces_body, expects_continue)`.
 
-    environ: Environ
-    """Everything but `wsgi.input`."""
+- `environ`: everything but `wsgi.input`.
+- `content_length`: the announced length of the body in bytes, `None` if it is not announced.
+- `announces_body`: whether a body may follow; if not, there is nothing to receive.
+- `expects_continue`: whether the client waits for `100 Continue` before it sends the body.
 
-    content_length: int | None
-    """The announced length in bytes; `None` if it is not announced."""
-
-    announces_body: bool
-    """Whether a body may follow; if not, there is nothing to receive."""
-
-    expects_continue: bool
-    """Whether the client waits for `100 Continue` before it sends the body."""
+A plain tuple: a named one costs a tenth of the whole translation.
+"""
 
 
 class EnvironBuilder:
@@ -61,7 +73,11 @@ class EnvironBuilder:
     __slots__ = ("_keep_underscores", "_template")
 
     def __init__(self, template: Mapping[str, Any], *, keep_underscore_headers: bool = False) -> None:
-        self._template = dict(template)
+        self._template = {**template, **dict.fromkeys(_ALWAYS_SET, "")}
+        # A dict that is copied keeps the room it has. Make room for the headers once, here, so that
+        # no request's environ has to be rehashed while it grows.
+        self._template["room"] = ""
+        del self._template["room"]
         self._keep_underscores = keep_underscore_headers
 
     def build(self, scope: Scope) -> Request:
@@ -113,10 +129,9 @@ class EnvironBuilder:
         client = get("client")
         if client and client[0]:
             address = client[0]
-            environ["REMOTE_ADDR"] = address if type(address) is str and address[0] != "[" else str(address).strip("[]")
-            port = client[1] if len(client) > 1 else None
-            if port is not None:
-                environ["REMOTE_PORT"] = str(port)
+            environ["REMOTE_ADDR"] = address if address[0] != "[" else address.strip("[]")
+            if len(client) > 1 and client[1] is not None:
+                environ["REMOTE_PORT"] = str(client[1])
         environ["asgi.scope"] = scope
 
         if "CONTENT_LENGTH" in environ:
@@ -126,12 +141,10 @@ class EnvironBuilder:
             length = None
             # HTTP/2 and 3 frame bodies without a header (RFC 9113 8.1), so only 1.x can announce none.
             announces_body = chunked or method not in _BODILESS or protocol not in _VERSION_1
-        return Request(
-            environ,
-            length,
-            announces_body,
-            announces_body and "HTTP_EXPECT" in environ and environ["HTTP_EXPECT"].lower() == "100-continue",
+        expects_continue = (
+            announces_body and "HTTP_EXPECT" in environ and environ["HTTP_EXPECT"].lower() == "100-continue"
         )
+        return environ, length, announces_body, expects_continue
 
 
 def _length(digits: str) -> int:

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 from ..exceptions import BadRequest, InvalidHeader
+
+_Name = TypeVar("_Name", str, bytes)
+_Known = TypeVar("_Known", str, bytes)
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TOKEN_BYTES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -39,8 +43,11 @@ _key_cache: dict[bytes, str] = {}
 _key_cache_keeping_underscores: dict[bytes, str] = {}
 # Names of response headers, as the app spells them, to their lower-case bytes.
 _name_cache: dict[str, bytes] = {}
-# Clients choose request header names, so the caches stop growing here and work goes on without.
+# Clients choose request header names, so a cache is emptied when it holds as many (ordinary names are
+# back with the next request), and what is longer than any ordinary name or value is not kept at all.
 _CACHE_LIMIT = 2048
+_CACHED_NAME_LIMIT = 64
+_CACHED_VALUE_LIMIT = 1024
 
 
 def environ_key(name: bytes, keep_underscores: bool) -> str:
@@ -61,6 +68,13 @@ def environ_key(name: bytes, keep_underscores: bool) -> str:
     else:
         key = "HTTP_" + lower.decode("ascii").upper().replace("-", "_")
     return key
+
+
+def _remember(cache: dict[_Name, _Known], name: _Name, known: _Known) -> None:
+    if len(name) <= _CACHED_NAME_LIMIT:
+        if len(cache) >= _CACHE_LIMIT:
+            cache.clear()
+        cache[name] = known
 
 
 # With an underscore these would overwrite or imitate the framing of the request, whatever was asked for.
@@ -93,15 +107,14 @@ def add_request_headers(
             if name.lower() == b"transfer-encoding":
                 chunked = True
                 continue
-            if len(cache) < _CACHE_LIMIT:
-                cache[name] = key
+            _remember(cache, name, key)
         if not key:
             continue
         value = raw.decode("latin-1")
         if not value.isprintable() and _BAD_REQUEST_VALUE.search(value):
             raise BadRequest(f"the value of the request header {key} holds CR, LF or NUL")
-        if value[:1] in _SPACE or value[-1:] in _SPACE:
-            value = value.strip(" \t")
+        if value.strip() is not value:
+            value = value.strip(" \t")  # the plain strip() takes more than HTTP calls white space
         if key not in environ:
             environ[key] = value
         elif repeats is None:
@@ -112,9 +125,6 @@ def add_request_headers(
         for key, values in repeats.items():
             environ[key] = _joined(key, str(environ[key]), values)
     return chunked
-
-
-_SPACE = frozenset(" \t")
 
 
 def _joined(key: str, first: str, others: list[str]) -> str:
@@ -143,8 +153,7 @@ def response_name(name: object) -> bytes:
             f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only (RFC 9110 5.6.2)"
         )
     encoded = name.lower().encode("ascii")
-    if len(_name_cache) < _CACHE_LIMIT:
-        _name_cache[str(name)] = encoded
+    _remember(_name_cache, str(name), encoded)
     return encoded
 
 
@@ -192,7 +201,7 @@ _REPEATING = frozenset(
         "x-frame-options",
     }
 )
-_pair_cache: dict[object, tuple[bytes, bytes]] = {}
+_pair_cache: dict[tuple[str, str], tuple[bytes, bytes]] = {}
 
 
 def response_headers(headers: object) -> list[tuple[bytes, bytes]]:
@@ -209,7 +218,7 @@ def response_headers(headers: object) -> list[tuple[bytes, bytes]]:
     encoded = []
     for pair in headers:
         try:
-            known = cached(pair)
+            known: tuple[bytes, bytes] | None = cached(pair)
         except TypeError:  # not hashable: a list, or holding one
             known = None
         encoded.append(known or _response_header(pair))
@@ -217,18 +226,24 @@ def response_headers(headers: object) -> list[tuple[bytes, bytes]]:
 
 
 def _response_header(pair: object) -> tuple[bytes, bytes]:
-    try:
-        name, value = pair  # type: ignore[misc]
-    except (TypeError, ValueError):
+    # Not whatever unpacks into two: a str of two characters comes from a forgotten bracket.
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise InvalidHeader(
             f"start_response() expects each header as a (name, value) tuple; got {type(pair).__name__}"
-        ) from None
+        )
+    name, value = pair
     encoded_name = (_name_cache.get(name) if type(name) is str else None) or response_name(name)
     if type(value) is str and value.isascii() and value.isprintable() and value.strip() == value:
         encoded = (encoded_name, value.encode("ascii"))
     else:
         encoded = (encoded_name, response_value(name, value))
-    if type(pair) is tuple and name.lower() in _REPEATING:
+    # Exact types only, since the key lives on: a subclass of str may hold on to much more.
+    if (
+        type(pair) is tuple
+        and type(name) is type(value) is str
+        and name.lower() in _REPEATING
+        and len(value) <= _CACHED_VALUE_LIMIT
+    ):
         if len(_pair_cache) >= _CACHE_LIMIT:
             _pair_cache.clear()
         _pair_cache[pair] = encoded

@@ -67,7 +67,7 @@ class WSGIResponse:
         "trailers",
     )
 
-    def __init__(self, *, head: bool, strict: bool = False, trailers: bool = False) -> None:
+    def __init__(self, head: bool, strict: bool = False, trailers: bool = False) -> None:
         self.state = _EMPTY
         self._called = False
         self._head = head
@@ -162,9 +162,9 @@ class WSGIResponse:
     def fits(self, size: int) -> bool:
         """Whether a whole body of `size` bytes may be sent as it stands, all at once.
 
-        Sets `Content-Length` if the app did not. To be called in state NAMED only.
+        Sets `Content-Length` if the app did not (W-19).
         """
-        if self.bodiless or self.trailers:
+        if self.bodiless or self.trailers or self.state is not _NAMED:
             return False
         if self._length is None:
             self._length = size
