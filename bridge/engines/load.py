@@ -26,9 +26,12 @@ class LoadMeter:
     """Tells whether worker threads have been burning CPU lately.
 
     Any thread may call it while it holds the pool's lock; readings are taken when one is due.
+
+    Attributes:
+        was_burning: the last answer of `burning`.
     """
 
-    __slots__ = ("_burning", "_loop_clock", "_loop_cpu", "_loop_ident", "_process_cpu", "_read_at")
+    __slots__ = ("_loop_clock", "_loop_cpu", "_loop_ident", "_process_cpu", "_read_at", "was_burning")
 
     def __init__(self) -> None:
         self._read_at = 0.0
@@ -36,7 +39,7 @@ class LoadMeter:
         self._loop_ident = 0
         self._loop_clock: Callable[[], float] | None = None
         self._loop_cpu = 0.0
-        self._burning = False
+        self.was_burning = False
 
     def burning(self, now: float, *, submitting: bool = False) -> bool:
         """Whether the workers kept the interpreter busy during the last reading.
@@ -47,7 +50,7 @@ class LoadMeter:
         """
         elapsed = now - self._read_at
         if elapsed < WINDOW:
-            return self._burning
+            return self.was_burning
         if submitting:
             ident = get_ident()
             if ident != self._loop_ident:
@@ -58,15 +61,15 @@ class LoadMeter:
         process_cpu = time.process_time()
         loop_cpu = self._read_loop_clock()
         if elapsed > _STALE:
-            self._burning = False
+            self.was_burning = False
         else:
             used = process_cpu - self._process_cpu
             by_workers = used - (loop_cpu - self._loop_cpu)
-            self._burning = used >= _SATURATED * elapsed and by_workers >= _WORKERS_SHARE * elapsed
+            self.was_burning = used >= _SATURATED * elapsed and by_workers >= _WORKERS_SHARE * elapsed
         self._read_at = now
         self._process_cpu = process_cpu
         self._loop_cpu = loop_cpu
-        return self._burning
+        return self.was_burning
 
     def _read_loop_clock(self) -> float:
         if self._loop_clock is None:

@@ -51,9 +51,10 @@ DEFAULT_THREADS = 40
 DEFAULT_STREAMS = 512
 # A response that has been streaming for this long (seconds) lends its slot when others need it.
 STREAMING_LONG = 0.5
-# The queue stands still if no job was taken from it for this long (seconds), times two for each
-# worker that this has already added: see `_governed_wake`.
+# The queue stands still if no job was taken from it for this long (seconds), or for as many times as
+# long as jobs took lately: see `_wake_if_needed`.
 _STANDSTILL = 0.02
+_USUAL_RUNS = 3
 # The governor's looks are this far apart at first, and at most, in seconds.
 _FIRST_LOOK = 0.002
 _SLOWEST_LOOK = 0.02
@@ -61,6 +62,10 @@ _SLOWEST_LOOK = 0.02
 _GOVERNOR_REST = 10.0
 # Closing waits this long (seconds) for running jobs unless it is told otherwise.
 CLOSE_TIMEOUT = 10.0
+# After a job that burned CPU for at least as long, a worker pauses for a moment; both in seconds. The
+# pause is 1 % of the job, and is when a waiting event loop gets its turn.
+_LONG_RUN = 0.005
+_BREATH = 0.00005
 # Weight of the newest job in the running average of waits.
 _AVERAGE = 0.05
 
@@ -169,6 +174,8 @@ class _Core:
         self.waking = False
         self.meter = LoadMeter()
         self.last_taken = 0.0
+        self.last_taker: Worker | None = None
+        self.average_run = 0.0
         self.closed = False
         self.numbered = 0
         self.started = self.completed = self.rejected = 0
@@ -289,7 +296,11 @@ class _Core:
                 if worker.woken:
                     worker.woken = False
                     self.waking = False
-                job = self._pop()
+                now = time.monotonic()
+                if job is not None and self.busy > 1 and self.waiting and self._is_one_too_many(worker, now):
+                    job = None
+                else:
+                    job = self._pop()
                 if job is None:
                     self.busy -= 1
                     if self.quiet:
@@ -299,10 +310,10 @@ class _Core:
                         return
                     self.idle.append(worker)
                 else:
-                    now = time.monotonic()
                     job.state = Job.RUNNING
                     self.started += 1
                     self.last_taken = now
+                    self.last_taker = worker
                     self.average_wait += (now - job.enqueued - self.average_wait) * _AVERAGE
                     worker.job = job
                     worker.since = now
@@ -319,6 +330,27 @@ class _Core:
                 job.run(worker)
             except BaseException:
                 logger.exception("a job of the thread pool %r raised", self.name)
+            if self.meter.was_burning and time.monotonic() - worker.since > _LONG_RUN:
+                # Long jobs back to back would leave the event loop nothing but forced switches of the
+                # GIL. This is the cheapest way to really let go of it.
+                time.sleep(_BREATH)
+
+    def _is_one_too_many(self, worker: Worker, now: float) -> bool:
+        """Whether the queue moves without this worker, which has ended a job and only costs the others time.
+
+        With the lock held. Only workers that burn CPU are in each other's way; of these, one is
+        enough as long as another one takes jobs.
+        """
+        self.average_run += (now - worker.since - self.average_run) * _AVERAGE
+        return (
+            self.last_taker is not worker
+            and now - self.last_taken < self._standstill()
+            and self.meter.burning(now)
+        )
+
+    def _standstill(self) -> float:
+        """How long the queue may rest before it stands still: longer than jobs usually take."""
+        return max(_STANDSTILL, _USUAL_RUNS * self.average_run)
 
     def _may_go_on(self, worker: Worker, job: Job) -> bool:
         """Account for the end of a job, with the lock held; return whether the worker may take another."""
@@ -419,8 +451,7 @@ class _Core:
         if self.waking:
             return None
         if self.busy and self.meter.burning(now):
-            standstill = now - self.last_taken
-            if standstill < _STANDSTILL * (1 << min(self.busy - 1, 10)):
+            if now - self.last_taken < self._standstill() * (1 << min(self.busy - 1, 10)):
                 return None
         return self._wake() if self.busy < self.threads else None
 
