@@ -14,7 +14,8 @@ General layout, each part importing only those above it:
 from __future__ import annotations
 
 from ._version import __version__
+from .adapters.as_asgi import as_asgi
 from .adapters.wsgi_to_asgi import WSGIToASGI
 from .engines.thread_pool import PoolStats, ThreadPool
 
-__all__ = ["PoolStats", "ThreadPool", "WSGIToASGI", "__version__"]
+__all__ = ["PoolStats", "ThreadPool", "WSGIToASGI", "__version__", "as_asgi"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Any, cast
 
 from ..engines.offload import run_in_new_thread, run_in_pool
 from ..engines.ports import Port
 from ..engines.thread_pool import ThreadPool
 from ..translate.lifespan import LifespanAnswers
 from ..types import Hook, Receive, Send
+from . import asgiref_interop
 
 logger = logging.getLogger("bridge.lifespan")
 
@@ -62,10 +65,15 @@ async def answer_lifespan(
 
 
 async def _call_hook(hook: Hook, port: Port, pool: ThreadPool) -> None:
-    if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None)):  # noqa: B004
-        await hook()
+    if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__):
+        await cast("Awaitable[object]", hook())
     else:
-        await run_in_pool(pool, port, hook)
+        await run_in_pool(pool, port, functools.partial(_in_worker, hook, port.loop))
+
+
+def _in_worker(hook: Hook, loop: Any) -> None:
+    asgiref_interop.enter(loop)
+    hook()
 
 
 def _reason(error: Exception) -> str:

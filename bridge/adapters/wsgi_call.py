@@ -34,7 +34,7 @@ from ..exceptions import (
 )
 from ..translate import headers as header_rules
 from ..translate.wsgi_response import State, WSGIResponse
-from ..types import Environ, ExcInfo, WSGIApp, Write
+from ..types import Environ, ExcInfo, Write, WSGIApp
 from . import asgiref_interop
 from .wsgi_input import FileWrapper, spooled, streamed_input
 
@@ -163,7 +163,9 @@ class WSGICall(Job):
                 logger.error("the WSGI app raised after its request had ended", exc_info=error)
             return
         if isinstance(error, _EXITS) or not isinstance(error, Exception):
-            exit_ = ApplicationExit(f"the WSGI app raised {type(error).__name__}, which would end the server's loop")
+            exit_ = ApplicationExit(
+                f"the WSGI app raised {type(error).__name__}, which would end the server's loop"
+            )
             exit_.__cause__ = error
             error = exit_
         self.error = error
@@ -203,20 +205,16 @@ class WSGICall(Job):
             if spool is not None:
                 spool.close()
 
-    def _send_all(self, iterable: Iterable[bytes]) -> None:
-        kind = type(iterable)
-        if kind is FileWrapper and self._send_path(iterable):  # type: ignore[arg-type]
+    def _send_all(self, iterable: Any) -> None:
+        if type(iterable) is FileWrapper and self._send_path(iterable):
             return
-        elif isinstance(iterable, str) or iterable is None:
-            raise ApplicationError(
-                f"the WSGI app must return an iterable of bytes, such as [b'...']; got {kind.__name__}"
-            )
+        expected = "the WSGI app must return an iterable of bytes, such as [b'...'] (PEP 3333)"
+        if isinstance(iterable, str):
+            raise ApplicationError(f"{expected}; got str: encode it")
         try:
             chunks = iter(iterable)
-        except TypeError:
-            raise ApplicationError(
-                f"the WSGI app must return an iterable of bytes, such as [b'...']; got {kind.__name__}"
-            ) from None
+        except TypeError as error:
+            raise ApplicationError(f"{expected}; got {type(iterable).__name__}") from error
         for chunk in chunks:
             if type(chunk) is not bytes:
                 chunk = _as_bytes(chunk, "yielded by the WSGI app")
@@ -314,7 +312,9 @@ class WSGICall(Job):
 
     # -- what the app may call
 
-    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /) -> Write:
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
+    ) -> Write:
         """PEP 3333's `start_response`, in the worker's thread."""
         try:
             self._response.start(status, headers, exc_info)
@@ -376,5 +376,3 @@ def restore_context(context: contextvars.Context) -> None:
 
 
 _UNSET: Any = object()
-
-

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
@@ -58,9 +57,26 @@ class StreamedBody(io.RawIOBase):
         return b"".join(chunks)
 
 
+class _Reader(io.BufferedReader):
+    """A buffered reader whose `readlines` takes its hint as `io.BytesIO` and PEP 3333 do."""
+
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        if hint is None or hint <= 0:
+            return super().readlines()
+        # The base class goes on until there is *more* than the hint (E-37).
+        lines = []
+        size = 0
+        for line in self:
+            lines.append(line)
+            size += len(line)
+            if size >= hint:
+                break
+        return lines
+
+
 def streamed_input(inbound: Inbound, before_wait: Callable[[], object]) -> IO[bytes]:
     """A `wsgi.input` that reads from `inbound` on demand."""
-    return io.BufferedReader(StreamedBody(inbound, before_wait), _BUFFER)
+    return _Reader(StreamedBody(inbound, before_wait), _BUFFER)
 
 
 def spooled(stream: IO[bytes]) -> tuple[IO[bytes], int]:
@@ -68,6 +84,8 @@ def spooled(stream: IO[bytes]) -> tuple[IO[bytes], int]:
 
     The file is in memory up to 1 MiB. Runs in the app's thread; raises what reading raises.
     """
+    import tempfile  # brings much with it, for what few apps ask for
+
     spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
         size = 0
@@ -77,7 +95,7 @@ def spooled(stream: IO[bytes]) -> tuple[IO[bytes], int]:
     except BaseException:
         spool.close()
         raise
-    return spool, size  # type: ignore[return-value]  # a file in all that matters here
+    return spool, size
 
 
 class Errors:

@@ -29,6 +29,7 @@ from ..exceptions import (
     UsageError,
 )
 from ..translate.environ import EnvironBuilder
+from ..translate.interface import Interface, interface_of
 from ..translate.request_body import RequestBody
 from ..types import ErrorStream, Hook, Message, Receive, Scope, Send, WSGIApp
 from . import asgiref_interop
@@ -109,7 +110,16 @@ class WSGIToASGI:
     ) -> None:
         if not callable(app):
             raise UsageError(f"expected a WSGI application, a callable; got {type(app).__name__}")
-        for name, value in (("prebuffer", prebuffer), ("read_ahead", read_ahead), ("write_ahead", write_ahead)):
+        if interface_of(app).interface in (Interface.ASGI3, Interface.ASGI2):
+            raise UsageError(
+                f"expected a WSGI application; {type(app).__name__} is an ASGI application already: "
+                "serve it as it is, or let bridge.as_asgi() decide whether to wrap"
+            )
+        for name, value in (
+            ("prebuffer", prebuffer),
+            ("read_ahead", read_ahead),
+            ("write_ahead", write_ahead),
+        ):
             if value < 1:
                 raise UsageError(f"{name} must be at least 1 byte; got {value!r}")
         if max_body is not None and max_body < 0:
@@ -158,8 +168,8 @@ class WSGIToASGI:
 
         try:
             environ, length, announces_body, expects_continue = self._environs.build(scope)
-        except RequestError as error:
-            return await refuse(send, error)
+        except RequestError as refusal:
+            return await refuse(send, refusal)
         # Without a body there is nothing to receive, to limit or to feed to the app.
         body = RequestBody(length, self._max_body) if announces_body else None
         chunks: list[bytes] = []
@@ -200,8 +210,8 @@ class WSGIToASGI:
             outbound.abort(ClientDisconnected(_GONE))
         try:
             self.pool.submit(call)
-        except PoolError as error:
-            return await refuse(send, error)
+        except PoolError as refusal:
+            return await refuse(send, refusal)
 
         finished = started = False
         try:
@@ -320,7 +330,10 @@ class _Exchange:
         self.receive_error: Exception | None = None
 
     async def forward(self) -> None:
-        """Send what the worker hands over, until the response is complete, the worker is done, or the client is gone."""
+        """Send what the worker hands over.
+
+        Ends when the response is complete, the worker is done, or the client is gone.
+        """
         outbound = self._call.outbound
         items = self._items
         self._items = []
@@ -408,4 +421,3 @@ class _Exchange:
         if inbound is not None:
             inbound.fail(reason)
         self._call.outbound.abort(reason)
-

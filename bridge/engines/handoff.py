@@ -74,7 +74,19 @@ class Outbound:
         aborted: the task has turned away.
     """
 
-    __slots__ = ("_blocked", "_error", "_gate", "_held", "_items", "_lock", "_parked", "_port", "aborted", "closed", "limit")
+    __slots__ = (
+        "_blocked",
+        "_error",
+        "_gate",
+        "_held",
+        "_items",
+        "_lock",
+        "_parked",
+        "_port",
+        "aborted",
+        "closed",
+        "limit",
+    )
 
     def __init__(self, port: Port, limit: int) -> None:
         self._port = port
@@ -196,7 +208,7 @@ class Outbound:
             self._gate.open()
 
     def abort(self, error: BaseException) -> None:
-        """Nothing will be taken any more: drop what is held, and raise `error` in the thread's `put` and `wait`."""
+        """Nothing will be taken any more: drop what is held, and raise `error` in `put` and `wait`."""
         with self._lock:
             if self._error is None:
                 self._error = error
@@ -219,7 +231,19 @@ class Inbound:
         on_demand: the task must not begin before the thread first asks.
     """
 
-    __slots__ = ("_chunks", "_ended", "_error", "_gate", "_held", "_limit", "_lock", "_parked", "_port", "_waiting", "_wanted")
+    __slots__ = (
+        "_chunks",
+        "_ended",
+        "_error",
+        "_gate",
+        "_held",
+        "_limit",
+        "_lock",
+        "_parked",
+        "_port",
+        "_waiting",
+        "_wanted",
+    )
 
     def __init__(self, port: Port, limit: int, *, on_demand: bool = False) -> None:
         self._port = port

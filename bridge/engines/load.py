@@ -83,7 +83,7 @@ class LoadMeter:
 
 
 def _clock_of_this_thread(ident: int) -> Callable[[], float] | None:
-    """A function that reads the calling thread's CPU time from any thread; `None` where that cannot be had."""
+    """A function that reads the calling thread's CPU time from any thread; `None` where there is none."""
     get_clock = getattr(time, "pthread_getcpuclockid", None)
     if get_clock is None:
         return None

@@ -82,7 +82,7 @@ class Job:
         self.enqueued = 0.0
 
     def run(self, worker: Worker) -> None:
-        """Do the work, in the worker's thread. It ought not to raise: what it raises is logged and dropped."""
+        """Do the work, in the worker's thread. What it raises is logged and dropped."""
         raise NotImplementedError
 
     def refuse(self, error: PoolError) -> None:
@@ -122,7 +122,18 @@ class PoolStats(NamedTuple):
 class Worker:
     """One thread of a pool. A job gets the one that runs it, to give up its slot while it waits."""
 
-    __slots__ = ("_core", "_gate", "ident", "job", "lent", "memo", "name", "since", "streaming_since", "woken")
+    __slots__ = (
+        "_core",
+        "_gate",
+        "ident",
+        "job",
+        "lent",
+        "memo",
+        "name",
+        "since",
+        "streaming_since",
+        "woken",
+    )
 
     def __init__(self, core: _Core, name: str) -> None:
         self._core = core
@@ -154,7 +165,9 @@ class Worker:
 class _Core:
     """What workers share. It does not know the `ThreadPool`, so that can be collected while workers live."""
 
-    def __init__(self, threads: int, streams: int, queue: int | None, queue_timeout: float | None, name: str) -> None:
+    def __init__(
+        self, threads: int, streams: int, queue: int | None, queue_timeout: float | None, name: str
+    ) -> None:
         self.threads = threads
         self.streams = streams
         self.queue_bound = queue
@@ -197,15 +210,15 @@ class _Core:
             # Jobs for which there is a free slot do not wait for one; they are being woken for.
             if self.queue_bound is not None and self.waiting - (self.threads - self.busy) >= self.queue_bound:
                 self.rejected += 1
-                raise PoolFull(f"all {self.threads} threads are busy and {self.waiting} requests wait already")
+                raise PoolFull(
+                    f"all {self.threads} threads are busy and {self.waiting} requests wait already"
+                )
             if not self.waiting:
                 self.last_taken = now  # the queue begins to stand still now, not when it last moved
             self.jobs.append(job)
             self.waiting += 1
             if not self.waking:
-                if not self.busy:
-                    worker = self._wake()
-                elif not self.meter.burning(now, submitting=True):
+                if not self.busy or not self.meter.burning(now, submitting=True):
                     worker = self._wake()
                 else:
                     self._arm_governor()
@@ -450,9 +463,9 @@ class _Core:
         """
         if self.waking:
             return None
-        if self.busy and self.meter.burning(now):
-            if now - self.last_taken < self._standstill() * (1 << min(self.busy - 1, 10)):
-                return None
+        patience = self._standstill() * (1 << min(self.busy - 1, 10)) if self.busy else 0.0
+        if now - self.last_taken < patience and self.meter.burning(now):
+            return None
         return self._wake() if self.busy < self.threads else None
 
     def _expire(self, deadline: float) -> list[Job]:

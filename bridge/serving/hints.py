@@ -147,9 +147,9 @@ def for_module_without_app(module: ModuleType, default_names: Sequence[str]) -> 
     return str(message)
 
 
-def for_value_that_is_no_app(name: str, value: Any, reason: str) -> str:
-    """`value` is neither an app nor a factory."""
-    message = _Message(f"{name} is no WSGI or ASGI app: it is {describe(value)}, which {reason}")
+def for_value_that_is_no_app(module: ModuleType, name: str, value: Any, reason: str) -> str:
+    """`value`, called `name` and found in `module`, is neither an app nor a factory."""
+    message = _Message(f"{name} ({describe(value)}) is no WSGI or ASGI app: it {reason}")
     if isinstance(value, ModuleType):
         message.type(value.__name__)
         return str(message)
@@ -157,9 +157,14 @@ def for_value_that_is_no_app(name: str, value: Any, reason: str) -> str:
         if _is_target(_value(value, holder)):
             message.found(f"{name}.{holder} ({describe(_value(value, holder))})")
             message.type(f"{name}.{holder}")
-    if callable(value) and not inspect.iscoroutinefunction(value) and not message.has_suggestion:
-        message.type(f"{name} --interface wsgi", "if it is a WSGI app all the same (or --interface asgi)")
-        message.type(f"{name} --factory", "if it is a function that makes the app")
+    if not message.has_suggestion:
+        message.with_apps_of(module)
+    if callable(value) and not inspect.iscoroutinefunction(value):
+        if _takes(value, 2) or _takes(value, 3):
+            message.type(f"{name} --interface wsgi", "if it is a WSGI app all the same")
+            message.type(f"{name} --interface asgi", "if it is an ASGI app all the same")
+        elif not _takes(value, 0):
+            message.type(f"{name}(...)", "with values for its arguments, if it makes the app")
     return str(message)
 
 
@@ -211,7 +216,7 @@ class _Message:
         lines = [self._problem]
         lines += [f"  found: {what}" for what in self._found[:_MOST_SHOWN]]
         for target, when in list(self._type.items())[:_MOST_SHOWN]:
-            shown = f"'{target}'" if set(target) & set("()\"' ") - {" "} else target
+            shown = f"'{target}'" if "(" in target else target  # a shell would take the brackets
             lines.append(f"  type:  bridge serve {shown}{'  ' if when else ''}{when}")
         return "\n".join(lines)
 
@@ -231,6 +236,17 @@ def _value(holder: Any, name: str) -> Any:
         return getattr(holder, name, None)
     except Exception:
         return None  # a property that fails
+
+
+def _takes(value: Any, count: int) -> bool:
+    """Whether `value` may be called with so many arguments; taken to be so if it does not tell."""
+    try:
+        inspect.signature(value).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def _is_target(value: Any) -> bool:

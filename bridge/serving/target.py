@@ -374,7 +374,7 @@ def _resolve(candidate: _Candidate, target: Target, factory: bool, interface: In
         return _made_by(value, Call((), {}, f"{candidate.attribute}()"), candidate, interface)
     kind = _settle(value, verdict, interface)
     if kind is None:
-        raise TargetError(hints.for_value_that_is_no_app(name, value, verdict.reason))
+        raise TargetError(hints.for_value_that_is_no_app(candidate.module, name, value, verdict.reason))
     return Found(name, value, kind, candidate.picked)
 
 

@@ -6,6 +6,7 @@ Compatibility" stand behind them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -46,6 +47,14 @@ _ALWAYS_SET = (
 
 # The methods whose requests have no body unless a header says so; others are always asked for one.
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_METHODS = _BODILESS | {"POST", "PUT", "PATCH", "DELETE"}
+
+# `server` of scopes -> SERVER_NAME and SERVER_PORT. Emptied at the bound: a machine may have many addresses.
+_addresses: dict[tuple[Any, ...], tuple[str, str]] = {}
+_ADDRESSES_LIMIT = 256
+
+# What no Host header could hold; an authority may have brought it in percent-encoded.
+_BAD_AUTHORITY = re.compile(r"[\x00-\x20\x7f]")
 
 
 Request: TypeAlias = "tuple[Environ, int | None, bool, bool]"
@@ -84,12 +93,15 @@ class EnvironBuilder:
         """Translate an `http` scope; the scope is not changed.
 
         Raises:
-            BadRequest: the headers are ambiguous or malformed (E-34).
+            BadRequest: the headers are ambiguous or malformed (E-34), or method or target hold what
+                no environ can.
         """
         environ = self._template.copy()
         chunked = headers.add_request_headers(environ, scope["headers"], self._keep_underscores)
         get = scope.get
-        method = scope["method"].upper()
+        method = scope["method"]
+        if method not in _METHODS:
+            method = _method(method)
         environ["REQUEST_METHOD"] = method
         version = get("http_version") or "1.1"
         protocol = _PROTOCOLS.get(version)
@@ -113,30 +125,34 @@ class EnvironBuilder:
             environ["SCRIPT_NAME"] = ""
             environ["PATH_INFO"] = path
             target = raw_path.decode("latin-1")
-            environ["RAW_URI"] = environ["REQUEST_URI"] = f"{target}?{query_string}" if query_string else target
+            if query_string:
+                target = f"{target}?{query_string}"
+            environ["RAW_URI"] = environ["REQUEST_URI"] = target
         else:
             _add_paths(environ, scope, query_string)
 
         server = get("server")
-        # The two exact types of an ordinary TCP server; everything else takes the careful way.
-        if type(server) is tuple and type(server[1]) is int and server[1] > 0 and ":" not in server[0] != "":
-            environ["SERVER_NAME"] = server[0]
-            environ["SERVER_PORT"] = str(server[1])
-        else:
-            environ["SERVER_NAME"], environ["SERVER_PORT"] = _server_address(
-                server, environ.get("HTTP_HOST"), scheme
-            )
+        # A server listens at few addresses, so what each becomes is remembered.
+        address = _addresses.get(server) if type(server) is tuple else None
+        if address is None:
+            address = _server_address(server, environ.get("HTTP_HOST"), scheme)
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = address
         client = get("client")
         if client and client[0]:
-            address = client[0]
-            environ["REMOTE_ADDR"] = address if address[0] != "[" else address.strip("[]")
+            host = client[0]
+            environ["REMOTE_ADDR"] = host if host[0] != "[" else host.strip("[]")
             if len(client) > 1 and client[1] is not None:
                 environ["REMOTE_PORT"] = str(client[1])
         environ["asgi.scope"] = scope
 
         if "CONTENT_LENGTH" in environ:
-            length = _length(environ["CONTENT_LENGTH"])
-            announces_body = length > 0
+            length: int | None = _length(environ["CONTENT_LENGTH"])
+            announces_body = length != 0
+            if chunked:
+                # RFC 9112 6.3: the coding overrides the length, and the server has decoded by it.
+                del environ["CONTENT_LENGTH"]
+                length = None
+                announces_body = True
         else:
             length = None
             # HTTP/2 and 3 frame bodies without a header (RFC 9113 8.1), so only 1.x can announce none.
@@ -145,6 +161,14 @@ class EnvironBuilder:
             announces_body and "HTTP_EXPECT" in environ and environ["HTTP_EXPECT"].lower() == "100-continue"
         )
         return environ, length, announces_body, expects_continue
+
+
+def _method(method: str) -> str:
+    """`REQUEST_METHOD` for a method that is unusual or in lower case (E-04)."""
+    # Before upper(), which may lead into ASCII (U+0131) as well as out of latin-1 (U+00FF).
+    if not method or not method.isascii():
+        raise BadRequest("the request's method is empty or not ASCII")
+    return method.upper()
 
 
 def _length(digits: str) -> int:
@@ -208,6 +232,8 @@ def _origin_form(
         return path, raw_path
     authority, rest = split
     if authority:
+        if _BAD_AUTHORITY.search(authority):
+            raise BadRequest("the host in the request's target holds a space or a control character")
         environ["HTTP_HOST"] = text.tunnel(authority)
     if raw_path is not None:
         raw_split = text.split_absolute_form(raw_path.decode("latin-1")[len(prefix.encode()) :])
@@ -217,17 +243,28 @@ def _origin_form(
 
 def _server_address(server: Any, host_header: str | None, scheme: str) -> tuple[str, str]:
     """`SERVER_NAME` and `SERVER_PORT`, never empty, whatever shape `server` has (E-22 to E-25)."""
-    name = port = ""
-    if isinstance(server, (tuple, list)) and len(server) == 2:
-        name, port = str(server[0] or ""), str(server[1])
-    if not (name and "/" not in name and port.isascii() and port.isdigit() and int(port) > 0):
-        # A unix socket or unknown: what the client called us (C-15).
-        name, port = _host_and_port(host_header or "")
-        name = name or "localhost"
-        port = port or _DEFAULT_PORTS.get(scheme, "80")
-    if ":" in name and name[0] != "[":
-        name = f"[{name}]"
-    return name, port
+    name: Any = None
+    port: Any = None
+    if isinstance(server, (tuple, list)) and len(server) >= 2:
+        name, port = server[:2]
+    if isinstance(name, str) and name and "/" not in name and _is_port(str(port)):
+        address = (_bracketed(text.tunnel(name)), str(port))
+        if type(server) is tuple and type(port) is int:
+            if len(_addresses) >= _ADDRESSES_LIMIT:
+                _addresses.clear()
+            _addresses[server] = address
+        return address
+    # A unix socket or unknown: what the client called us (C-15).
+    name, port = _host_and_port(host_header or "")
+    return _bracketed(name or "localhost"), port or _DEFAULT_PORTS.get(scheme, "80")
+
+
+def _is_port(port: str) -> bool:
+    return port.isascii() and port.isdigit() and len(port) <= 5 and int(port) > 0
+
+
+def _bracketed(name: str) -> str:
+    return f"[{name}]" if ":" in name and name[0] != "[" else name
 
 
 def _host_and_port(host: str) -> tuple[str, str]:

@@ -61,9 +61,11 @@ def environ_key(name: bytes, keep_underscores: bool) -> str:
         key = "CONTENT_TYPE"
     elif lower == b"content-length":
         key = "CONTENT_LENGTH"
-    elif lower in (b"transfer-encoding", b"proxy") or _TOKEN_BYTES.fullmatch(lower) is None:
-        key = ""
-    elif b"_" in lower and (not keep_underscores or lower.replace(b"_", b"-") in _ALIASED):
+    elif (
+        lower in (b"transfer-encoding", b"proxy")
+        or _TOKEN_BYTES.fullmatch(lower) is None
+        or (b"_" in lower and (not keep_underscores or lower.replace(b"_", b"-") in _ALIASED))
+    ):
         key = ""
     else:
         key = "HTTP_" + lower.decode("ascii").upper().replace("-", "_")
@@ -165,7 +167,9 @@ def response_value(name: object, value: object) -> bytes:
             names the header, never the value.
     """
     if not isinstance(value, str):
-        raise InvalidHeader(f"the value of the response header {name!r} must be str, got {type(value).__name__}")
+        raise InvalidHeader(
+            f"the value of the response header {name!r} must be str, got {type(value).__name__}"
+        )
     if not value.isprintable() and _BAD_VALUE.search(value):
         raise InvalidHeader(
             f"the value of the response header {name!r} holds a control character, such as a line break"
@@ -212,7 +216,8 @@ def response_headers(headers: object) -> list[tuple[bytes, bytes]]:
     """
     if not isinstance(headers, list):
         raise InvalidHeader(
-            f"start_response() expects the headers as a list of (name, value) tuples; got {type(headers).__name__}"
+            "start_response() expects the headers as a list of (name, value) tuples; "
+            f"got {type(headers).__name__}"
         )
     cached = _pair_cache.get
     encoded = []

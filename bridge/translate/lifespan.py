@@ -1,5 +1,7 @@
 """Machine: the order of lifespan messages, seen from the application that answers them.
 
+Its phases, and the steps between them:
+
     WAITING --lifespan.startup--> STARTING --ok--> RUNNING --lifespan.shutdown--> STOPPING --ok--> ENDED
                                      `--failed--> ENDED                              `--failed--> ENDED
 """

@@ -48,7 +48,7 @@ class RequestBody:
         if kind == "http.disconnect":
             self.gone = True
             if not self.complete and self.error is None:
-                self.error = ClientDisconnected("the client disconnected before the request body was complete")
+                self.error = ClientDisconnected("the client left before the request body was complete")
             return b""
         if kind != "http.request":
             raise ServerError(f"expected an http.request or http.disconnect message, got {kind!r}")

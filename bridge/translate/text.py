@@ -7,7 +7,6 @@ carries decoded UTF-8 paths beside their raw bytes. Nothing here raises on bytes
 from __future__ import annotations
 
 import re
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ..exceptions import InvalidHeader
 
@@ -55,6 +54,10 @@ def faithful_path_bytes(path: str, raw_path: bytes | None) -> bytes:
     if it decodes to `path`, since a middleware may have rewritten one of the two (E-14, E-15).
     """
     if raw_path is not None and REPLACEMENT in path:
+        # Loaded on use, as is its twin below: it brings much with it, and servers and clients that
+        # make it needed are rare.
+        from urllib.parse import unquote_to_bytes
+
         raw = unquote_to_bytes(raw_path.partition(b"?")[0])
         if raw.decode("utf-8", "replace") == path:
             return raw
@@ -63,6 +66,8 @@ def faithful_path_bytes(path: str, raw_path: bytes | None) -> bytes:
 
 def quote_path(path: bytes) -> str:
     """Percent-encode the bytes of a path, leaving what RFC 3986 allows in one."""
+    from urllib.parse import quote_from_bytes
+
     return quote_from_bytes(path, _PATH_SAFE)
 
 

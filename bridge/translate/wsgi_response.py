@@ -101,9 +101,12 @@ class WSGIResponse:
                 "start_response() was called a second time without exc_info (PEP 3333, "
                 '"The start_response() Callable")'
             )
+        if self._called:
+            # W-06: nothing of the call that is replaced stays.
+            self._length = self.dropped = None
+            self.trailers = False
         self._called = True
         self.state = _EMPTY
-        self._length = None
         code = status_code(status)
         bodiless = code in _BODILESS_STATUS
         encoded = header_rules.response_headers(headers)
@@ -125,7 +128,6 @@ class WSGIResponse:
         unwanted = _HOP_BY_HOP_BYTES
         length: int | None = None
         dropped: list[bytes] = []
-        self.trailers = False
         for name, value in encoded:
             if name == b"connection":
                 unwanted = unwanted | {token.strip().lower() for token in value.split(b",")}
@@ -147,7 +149,8 @@ class WSGIResponse:
                 if code in _BODILESS_STATUS:
                     continue
             elif name == b"trailer":
-                self.trailers = self._offers_trailers
+                # Without a body nothing follows, and the server would wait for it.
+                self.trailers = self._offers_trailers and not self._head and code not in _BODILESS_STATUS
             kept.append((name, value))
         if dropped:
             if self._strict:

@@ -1,0 +1,283 @@
+"""Run an app on Uvicorn: in this process, in several, or in one that is started anew when files change.
+
+In this process, the app is loaded before the event loop runs. A spawned process does the same: its
+copy of `_Config` loads the app when Uvicorn sets up logging there, which is the last thing it does
+before the loop. Left to itself, Uvicorn would import the app on the running loop, where
+`asyncio.run` fails and Django refuses to touch the database.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import uvicorn
+import uvicorn.config
+from uvicorn.supervisors import ChangeReload, Multiprocess
+
+from ..exceptions import TargetError, UsageError
+from ..types import ASGIApp, Receive, Scope, Send
+from .target import explain, folders
+from .worker import Loaded, Order, load
+
+OK, FAILURE, MISUSE = 0, 1, 2
+"""Exit codes: it served and was asked to stop; something failed; what was asked for cannot be."""
+
+GRACE = 8
+"""How many seconds requests in progress may take after SIGTERM, if the user does not say.
+
+Uvicorn's own default has no limit, so that one open event stream keeps a process for ever. Docker
+kills 10 seconds after SIGTERM, others later; the time to end lifespan must fit in as well.
+"""
+
+GRACE_WITH_RELOAD = 1
+"""The same with --reload, where somebody who has an event stream open waits to see a change."""
+
+# What Uvicorn's supervisor takes as "do not start this worker again"; it is not exported everywhere.
+_STARTUP_FAILURE = 3
+
+
+def serve(order: Order, options: Mapping[str, Any]) -> int:
+    """Serve until a signal ends it, and return the exit code. To be called in the main thread.
+
+    Args:
+        order: what to serve.
+        options: for `uvicorn.Config`, by the names of its arguments.
+
+    Raises:
+        TargetError: there is no such app. (With several processes, and with reload, it is the new
+            processes that find out: they print the message, and the exit code tells.)
+    """
+    options = dict(options)
+    if options.get("timeout_graceful_shutdown") is None:
+        options["timeout_graceful_shutdown"] = GRACE_WITH_RELOAD if options.get("reload") else GRACE
+    if options.get("reload") and not options.get("reload_dirs"):
+        # Uvicorn watches the current directory; a target elsewhere would change unnoticed.
+        options["reload_dirs"] = [str(folder) for folder in (Path.cwd(), *folders(order.target))]
+    try:
+        config = _Config("bridge.serving.worker:create_app", factory=True, **options)
+        if config.should_reload:
+            return _serve_with_reload(order, config)
+        if config.workers > 1:
+            return _serve_with_workers(replace(order, multiprocess=True), config)
+        return _serve_here(order, config)
+    except KeyboardInterrupt:
+        return OK
+    except SystemExit as exit:  # what Uvicorn ends with when it cannot start, and what _stop raises
+        return OK if exit.code in (None, OK) else FAILURE
+
+
+def _serve_here(order: Order, config: _Config) -> int:
+    loaded = load(order)
+    config.use(loaded)
+    server = _Server(config, lambda address: _say(_summary(loaded, order, address)))
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        server.run()
+    finally:
+        if server.started:
+            _remove_socket(config)
+    return OK if server.started else FAILURE
+
+
+def _serve_with_reload(order: Order, config: _Config) -> int:
+    order.to_environment()
+    listener = _listen(config)
+    config.report = _Report(_address(config, listener), " with reload")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+        return OK
+    finally:
+        _remove_socket(config)
+
+
+def _serve_with_workers(order: Order, config: _Config) -> int:
+    order.to_environment()
+    listener = _listen(config)
+    folder = tempfile.mkdtemp(prefix="bridge-")
+    first = os.path.join(folder, "first")
+    config.report = _Report(_address(config, listener), f" with {config.workers} workers", first)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        supervisor = _multiprocess(config, listener)
+        supervisor.run()
+        failed = any(
+            getattr(worker, "process", worker).exitcode == _STARTUP_FAILURE for worker in supervisor.processes
+        )
+        return config.report.exit_code() or (FAILURE if failed else OK)
+    finally:
+        _remove_socket(config)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_socket(config: _Config) -> None:
+    """Remove the file of a Unix socket, which outlives its listener."""
+    if config.uds and os.path.exists(config.uds):
+        os.remove(config.uds)
+
+
+def _multiprocess(config: _Config, listener: socket.socket) -> Multiprocess:
+    arguments: dict[str, Any] = {"sockets": [listener]}
+    if "target" in inspect.signature(Multiprocess).parameters:  # older versions of Uvicorn
+        arguments["target"] = uvicorn.Server(config).run
+    return Multiprocess(config, **arguments)
+
+
+def _listen(config: _Config) -> socket.socket:
+    """The socket for child processes.
+
+    It listens before any of them is there, and while all of them are started anew: clients wait
+    for a moment instead of being refused.
+    """
+    listener = config.bind_socket()
+    listener.listen(config.backlog)
+    return listener
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """After a graceful end, Uvicorn raises the signal once more; to have obeyed it is a success."""
+    raise SystemExit(OK)
+
+
+class _Config(uvicorn.Config):
+    """Uvicorn's configuration; in a spawned process it brings the app with it."""
+
+    report: _Report | None = None
+    _spawned = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_spawned": True}
+
+    def configure_logging(self) -> None:
+        """Set up logging, and in a spawned process load the app, as no event loop runs yet."""
+        super().configure_logging()
+        if self._spawned and self.report is not None:
+            self.use(_load_in_child(self.report))
+
+    def use(self, loaded: Loaded) -> None:
+        """Serve this app."""
+        self.app = _with_three_arguments(loaded.app)
+        self.interface = "asgi3"
+        self.factory = False
+
+
+def _load_in_child(report: _Report) -> Loaded:
+    """Load the app, say so, and end the process if that fails."""
+    order = Order.from_environment()
+    try:
+        loaded = load(order)
+    except UsageError as error:
+        code = FAILURE if error.__cause__ is not None else MISUSE
+        if report.claim(code):
+            _say(explain(error) if isinstance(error, TargetError) else str(error))
+            if report.first is None:
+                _say("waiting for a file to change")
+            elif not hasattr(uvicorn.config, "STARTUP_FAILURE"):
+                # Supervisors of older versions start a worker again, whatever it ended with.
+                os.kill(os.getppid(), signal.SIGTERM)
+        sys.exit(_STARTUP_FAILURE)
+    except KeyboardInterrupt:
+        sys.exit(OK)  # Ctrl-C in a terminal reaches all processes; the parent says what there is to say
+    if report.claim(OK):
+        _say(_summary(loaded, order, report.address) + report.circumstances)
+    return loaded
+
+
+@dataclass(frozen=True)
+class _Report:
+    """How spawned processes report on the app that all of them load: the first one does.
+
+    Attributes:
+        address: where the server is.
+        circumstances: to be said after the summary.
+        first: a file that the first process makes, and leaves its exit code in; `None` if
+            there is only one process at a time, which reports whenever it starts.
+    """
+
+    address: str
+    circumstances: str
+    first: str | None = None
+
+    def claim(self, code: int) -> bool:
+        """Whether it is for the calling process to report."""
+        if self.first is None:
+            return True
+        try:
+            with open(self.first, "x", encoding="ascii") as file:
+                file.write(str(code))
+        except FileExistsError:
+            return False
+        return True
+
+    def exit_code(self) -> int:
+        """What the first process left."""
+        try:
+            return int(Path(self.first or "").read_text("ascii"))
+        except (OSError, ValueError):
+            return OK
+
+
+class _Server(uvicorn.Server):
+    """A server that says where it listens, once it does."""
+
+    def __init__(self, config: _Config, on_listening: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._on_listening(_address(self.config, self.servers[0].sockets[0]))
+
+
+class _ThreeArguments:
+    """An ASGI app that cannot be mistaken for a factory: Uvicorn tries a call without arguments."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def _with_three_arguments(app: ASGIApp) -> ASGIApp:
+    try:
+        inspect.signature(app).bind()
+    except TypeError:
+        return app
+    except ValueError:
+        pass  # it does not tell
+    return _ThreeArguments(app)
+
+
+def _address(config: uvicorn.Config, listener: Any) -> str:
+    """Where clients find the server, as a URL if it has one."""
+    if config.uds:
+        return f"unix:{config.uds}"
+    if config.fd is not None:
+        return f"file descriptor {config.fd}"
+    host = config.host or "0.0.0.0"
+    host = f"[{host}]" if ":" in host else host
+    return f"{'https' if config.is_ssl else 'http'}://{host}:{listener.getsockname()[1]}"
+
+
+def _summary(loaded: Loaded, order: Order, address: str) -> str:
+    text = f"{loaded} on Uvicorn at {address}"
+    if order.threads is not None and not loaded.wrapped:
+        text += " (--threads has no effect on an ASGI app)"
+    return text
+
+
+def _say(line: str) -> None:
+    print(f"bridge: {line}", file=sys.stderr, flush=True)
