@@ -1,24 +1,24 @@
 """Every exception that bridge raises on its own account, split by who broke the contract.
 
-    BridgeError
-    ├── ApplicationError            the wrapped app broke PEP 3333
-    │   ├── InvalidHeader           a status or header that must not reach the wire
-    │   ├── IncompleteResponse      fewer bytes than Content-Length promised
-    │   └── ApplicationExit         StopIteration, SystemExit and the like left the app
-    ├── RequestError                the client sent what no environ can hold faithfully
-    │   ├── BadRequest              answered with 400
-    │   └── BodyTooLarge            answered with 413
-    ├── ServerError                 the server's scope or messages broke the ASGI specification
-    │   └── UnsupportedScope        a scope type that this adapter does not serve
-    ├── ClientDisconnected          the client left (also a ConnectionError, so an OSError)
-    ├── LoopGone                    the event loop of the request has ended under it
-    ├── PoolError                   a thread pool refused or dropped a job
-    │   ├── PoolFull                its queue is at its bound
-    │   ├── QueueTimeout            the job waited too long for a thread
-    │   └── PoolClosed              it was closed
-    └── UsageError                  bridge was called with something it cannot work with
-        ├── TargetError             `bridge serve` did not find an app where it was told to look
-        └── MissingDependency       an optional library is not installed (also an ImportError)
+BridgeError
+├── ApplicationError            the wrapped app broke PEP 3333
+│   ├── InvalidHeader           a status or header that must not reach the wire
+│   ├── IncompleteResponse      fewer bytes than Content-Length promised
+│   └── ApplicationExit         StopIteration, SystemExit and the like left the app
+├── RequestError                the client sent what no environ can hold faithfully
+│   ├── BadRequest              answered with 400
+│   └── BodyTooLarge            answered with 413
+├── ServerError                 the server's scope or messages broke the ASGI specification
+│   └── UnsupportedScope        a scope type that this adapter does not serve
+├── ClientDisconnected          the client left (also a ConnectionError, so an OSError)
+├── LoopGone                    the event loop of the request has ended under it
+├── PoolError                   a thread pool refused or dropped a job
+│   ├── PoolFull                its queue is at its bound
+│   ├── QueueTimeout            the job waited too long for a thread
+│   └── PoolClosed              it was closed
+└── UsageError                  bridge was called with something it cannot work with
+    ├── TargetError             `bridge serve` did not find an app where it was told to look
+    └── MissingDependency       an optional library is not installed (also an ImportError)
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from ..exceptions import LoopGone
-from .ports import BRIEFLY
+from .ports import BRIEFLY, in_trio_task
 
 _get_running_loop = asyncio._get_running_loop
 _modules = sys.modules
@@ -26,10 +27,11 @@ class AsyncioPort:
     schedules another, which at worst finds nothing to do.
     """
 
-    __slots__ = ("_due", "_old", "_scheduled", "_ticking", "_young", "loop")
+    __slots__ = ("_due", "_old", "_pid", "_scheduled", "_ticking", "_young", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self._pid = os.getpid()
         self._due: deque[asyncio.Future[None]] = deque()
         self._scheduled = False
         self._young: set[asyncio.Future[None]] = set()
@@ -53,6 +55,9 @@ class AsyncioPort:
                 self._scheduled = False
                 self._due.clear()
                 raise LoopGone("the event loop of this request is closed") from None
+            except BaseException:
+                self._scheduled = False  # or no later flag would ever be raised
+                raise
 
     def _raise_due(self) -> None:
         self._scheduled = False
@@ -69,13 +74,14 @@ class AsyncioPort:
             raise LoopGone("the event loop of this request is closed") from None
 
     def alive(self) -> bool:
-        return self.loop.is_running()
+        # A loop does not run in a forked child, though its copy there says so.
+        return self.loop.is_running() and os.getpid() == self._pid
 
     def is_current(self) -> bool:
         if _get_running_loop() is not self.loop:
             return False
         # In trio's guest mode, this loop runs underneath.
-        return "trio" not in _modules or not _modules["trio"].lowlevel.in_trio_task()
+        return "trio" not in _modules or not in_trio_task()
 
     def mind(self, flag: asyncio.Future[None]) -> set[asyncio.Future[None]]:
         # One timer for all that wait, instead of one each: those that have waited for a whole

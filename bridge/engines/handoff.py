@@ -8,7 +8,8 @@ Who waits, and what ends the wait:
 - *A thread, for room in `Outbound` or for an item in `Inbound`.* The task takes or puts items; or
   it ends for whatever reason (done, failed, cancelled, destroyed) and calls `abort`/`fail` in a
   `finally`; or its loop stopped without running that `finally`, which the thread finds by looking
-  at the loop every `LIVENESS` seconds. After a fork the child has no such thread.
+  at the loop every `LIVENESS` seconds. After a fork the child has no such thread, unless that is
+  the one that forked, for which the port says that the loop is not alive.
 - *A task, for items of `Outbound` or for room in `Inbound`.* The thread puts or takes; or it ends,
   and its job calls `close` whatever it raised (BaseException too). A thread that never returns
   from user code keeps the task waiting, as it must; cancelling the task ends that wait.
@@ -44,7 +45,10 @@ class _Gate:
         self._lock.acquire()
 
     def open(self) -> None:
-        self._lock.release()
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # open already: a thread that was told to wait gave up, or was ended, before it did
 
     def wait(self, port: Port) -> None:
         failures = 0
@@ -56,7 +60,10 @@ class _Gate:
 
 def _copy(error: BaseException) -> BaseException:
     """A fresh exception to raise: one instance raised in many frames would collect their tracebacks."""
-    copy = type(error)(*error.args)
+    try:
+        copy = type(error)(*error.args)
+    except Exception:  # not made from its `args` alone
+        return error
     copy.__cause__ = error.__cause__
     return copy
 
@@ -153,7 +160,14 @@ class Outbound:
                 if self._gate is None:
                     self._gate = _Gate()
                 self._blocked = True
-            self._gate.wait(self._port)
+            try:
+                self._gate.wait(self._port)
+            except LoopGone as error:
+                # For good: the app may well go on writing, and should not wait again each time.
+                with self._lock:
+                    self._error = self._error or _copy(error)
+                    self.aborted = True
+                raise
 
     def close(self) -> None:
         """The thread is done, whatever happened: no item will follow."""
@@ -299,7 +313,11 @@ class Inbound:
                 waited = True
                 before_wait()
             assert self._gate is not None
-            self._gate.wait(self._port)
+            try:
+                self._gate.wait(self._port)
+            except LoopGone as error:
+                self.fail(_copy(error))  # for good, as in `Outbound.wait`
+                raise
 
     # -- the task's side
 

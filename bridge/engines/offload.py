@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
 from typing import Any
 
@@ -13,19 +14,20 @@ from .thread_pool import Job, ThreadPool, Worker, start_thread
 class _Call(Job):
     """A function as a job. Its task is woken on every way out; a loop that is gone has no task."""
 
-    __slots__ = ("_flag", "_function", "_port", "error", "result")
+    __slots__ = ("_context", "_flag", "_function", "_port", "error", "result")
 
     def __init__(self, port: Port, function: Callable[[], object]) -> None:
         super().__init__()
         self._port = port
         self._function = function
+        self._context = contextvars.copy_context()
         self._flag = port.flag()
         self.result: Any = None
         self.error: BaseException | None = None
 
     def run(self, worker: Worker | None) -> None:
         try:
-            self.result = self._function()
+            self.result = self._context.run(self._function)
         except BaseException as error:
             self.error = error
         self._wake()
@@ -43,7 +45,11 @@ class _Call(Job):
     async def outcome(self) -> Any:
         await self._flag
         if self.error is not None:
-            raise self.error
+            error, self.error = self.error, None
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame
         return self.result
 
 

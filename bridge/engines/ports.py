@@ -72,18 +72,25 @@ class Port(Protocol):
         """
 
 
+def in_trio_task() -> bool:
+    """Whether trio runs the caller. Does not import it."""
+    # There may be a module without contents: while a thread imports it (HTTP clients do so on first
+    # use), or where its import has been forbidden by `None`.
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    return lowlevel is not None and bool(lowlevel.in_trio_task())
+
+
 def running_port() -> Port:
     """A new port to the loop that runs the calling task.
 
     Raises:
         UsageError: neither asyncio nor trio runs the caller.
     """
-    trio = sys.modules.get("trio")
     # Asked first: in trio's guest mode, an asyncio loop runs underneath.
-    if trio is not None and trio.lowlevel.in_trio_task():
+    if in_trio_task():
         from . import trio_port
 
-        return trio_port.TrioPort(trio.lowlevel.current_trio_token())
+        return trio_port.TrioPort(sys.modules["trio"].lowlevel.current_trio_token())
     asyncio = sys.modules.get("asyncio")
     loop = asyncio._get_running_loop() if asyncio is not None else None
     if loop is None:

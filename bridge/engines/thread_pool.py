@@ -33,7 +33,7 @@ import threading
 import time
 import traceback
 import weakref
-from _thread import allocate_lock
+from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -55,6 +55,9 @@ STREAMING_LONG = 0.5
 # long as jobs took lately: see `_wake_if_needed`.
 _STANDSTILL = 0.02
 _USUAL_RUNS = 3
+# However many workers burn CPU and however long their jobs take: a job that nobody has taken for this
+# long (seconds) while there is a free slot gets one.
+_LONGEST_STANDSTILL = 1.0
 # The governor's looks are this far apart at first, and at most, in seconds.
 _FIRST_LOOK = 0.002
 _SLOWEST_LOOK = 0.02
@@ -173,10 +176,18 @@ class _Core:
         self.queue_bound = queue
         self.queue_timeout = queue_timeout
         self.name = name
+        self.closed = False
+        self.reset()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, where the threads do not exist and the lock may be held."""
+        for job in self.jobs:
+            # The parent's. Their tasks may end here as well, and must find nothing to cancel.
+            job.state = Job.CANCELLED
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, as in a forked child, where the threads do not exist and the lock may be held."""
+        """Begin without threads and jobs. A pool that was closed stays closed."""
         self.lock = allocate_lock()
         self.jobs: deque[Job] = deque()
         self.waiting = 0  # jobs in the queue that are not cancelled
@@ -189,7 +200,6 @@ class _Core:
         self.last_taken = 0.0
         self.last_taker: Worker | None = None
         self.average_run = 0.0
-        self.closed = False
         self.numbered = 0
         self.started = self.completed = self.rejected = 0
         self.average_wait = 0.0
@@ -206,9 +216,10 @@ class _Core:
         worker = None
         with self.lock:
             if self.closed:
+                job.state = Job.CANCELLED  # so that it is not taken for a waiting one later
                 raise PoolClosed("the thread pool is closed")
-            # Jobs for which there is a free slot do not wait for one; they are being woken for.
-            if self.queue_bound is not None and self.waiting - (self.threads - self.busy) >= self.queue_bound:
+            if self.queue_bound is not None and self._bound_is_reached():
+                job.state = Job.CANCELLED
                 self.rejected += 1
                 raise PoolFull(
                     f"all {self.threads} threads are busy and {self.waiting} requests wait already"
@@ -217,15 +228,27 @@ class _Core:
                 self.last_taken = now  # the queue begins to stand still now, not when it last moved
             self.jobs.append(job)
             self.waiting += 1
-            if not self.waking:
-                if not self.busy or not self.meter.burning(now, submitting=True):
-                    worker = self._wake()
-                else:
-                    self._arm_governor()
+            if not self.waking and (
+                not self.busy or not self.meter.burning(now, submitting=True) or not self._arm_governor()
+            ):
+                worker = self._wake()
         if worker is not None:
             self._start(worker)
 
+    def _bound_is_reached(self) -> bool:
+        # Jobs for which there is a free slot do not wait for one; they are being woken for. Nor does
+        # the job for which a slot has been taken, by a worker that is still waking up.
+        excess = self.waiting - (self.threads - self.busy) - self.waking
+        return self.queue_bound is not None and excess >= self.queue_bound
+
     def cancel(self, job: Job) -> bool:
+        # Looked at before the lock is taken, since this may be a task that the garbage collector
+        # ends in a thread that holds the lock. (The task of a waiting job is no garbage.)
+        if job.state != Job.WAITING:
+            return False
+        if not job.enqueued:
+            return True  # was never submitted
+        swept = None
         with self.lock:
             if job.state != Job.WAITING:
                 return False
@@ -233,9 +256,19 @@ class _Core:
             self.waiting -= 1
             # The queue keeps the cancelled until their turn; when they are most of it, sweep.
             if len(self.jobs) > 64 and len(self.jobs) > 2 * self.waiting:
-                self.jobs = deque(waiting for waiting in self.jobs if waiting.state == Job.WAITING)
+                swept = self.jobs
+                self.jobs = deque(waiting for waiting in swept if waiting.state == Job.WAITING)
             self._maybe_quiet()
+        del swept  # not under the lock: what ends with these jobs may run any code
         return True
+
+    def _refuse(self, jobs: list[Job], error: type[PoolError], reason: str) -> None:
+        """Tell jobs that they will not run, without the lock; one that raises costs the others nothing."""
+        for job in jobs:
+            try:
+                job.refuse(error(reason))
+            except BaseException:
+                logger.exception("a job that the thread pool %r refused raised", self.name)
 
     def _pop(self) -> Job | None:
         """The next job, with the lock held."""
@@ -267,8 +300,7 @@ class _Core:
 
     def _governed_wake(self, now: float) -> Worker | None:
         """As `_wake`, but not while the workers that are awake burn CPU."""
-        if self.meter.burning(now):
-            self._arm_governor()
+        if self.meter.burning(now) and self._arm_governor():
             return None
         return self._wake()
 
@@ -286,15 +318,17 @@ class _Core:
                 self.workers.discard(worker)
                 self.busy -= 1
                 self.waking = False
-                if not self.busy:
-                    # Nobody is left to take what waits; otherwise a busy worker will.
+                if self.busy:
+                    # A busy worker will take what waits, or the governor tries again.
+                    if self.waiting:
+                        self._arm_governor()
+                else:
                     while (job := self._pop()) is not None:
                         job.state = Job.CANCELLED
                         refused.append(job)
                     self.rejected += len(refused)
                     self._maybe_quiet()
-            for job in refused:
-                job.refuse(PoolError(f"no worker thread could be started: {error}"))
+            self._refuse(refused, PoolError, f"no worker thread could be started: {error}")
 
     # -- a worker's life
 
@@ -310,7 +344,7 @@ class _Core:
                     worker.woken = False
                     self.waking = False
                 now = time.monotonic()
-                if job is not None and self.busy > 1 and self.waiting and self._is_one_too_many(worker, now):
+                if job is not None and self.waiting and self._is_one_too_many(worker, now):
                     job = None
                 else:
                     job = self._pop()
@@ -356,7 +390,8 @@ class _Core:
         """
         self.average_run += (now - worker.since - self.average_run) * _AVERAGE
         return (
-            self.last_taker is not worker
+            self.busy > 1
+            and self.last_taker is not worker
             and now - self.last_taken < self._standstill()
             and self.meter.burning(now)
         )
@@ -367,6 +402,8 @@ class _Core:
 
     def _may_go_on(self, worker: Worker, job: Job) -> bool:
         """Account for the end of a job, with the lock held; return whether the worker may take another."""
+        if worker not in self.workers:
+            return False  # the child of a fork that the job made: the pool began anew, without this one
         job.state = Job.DONE
         worker.job = None
         worker.streaming_since = 0.0
@@ -380,14 +417,13 @@ class _Core:
                 self.workers.discard(worker)
                 return False
             self.busy += 1
-        # Not of this pool? Then this is the child of a fork that the job made, and the pool began anew.
-        return worker in self.workers
+        return True
 
     # -- slots
 
     def lend(self, worker: Worker) -> None:
         with self.lock:
-            if worker.lent or self.lent >= self.streams:
+            if worker.lent or self.lent >= self.streams or worker not in self.workers:
                 return
             self._lend(worker)
             next_worker = self._wake() if self.waiting else None
@@ -401,8 +437,8 @@ class _Core:
 
     # -- the governor
 
-    def _arm_governor(self) -> None:
-        """See that the governor watches the queue, with the lock held."""
+    def _arm_governor(self) -> bool:
+        """See that the governor watches the queue, with the lock held; return whether it does."""
         if self.governor_rests:
             self.governor_rests = False
             self.governor_gate.release()
@@ -413,38 +449,44 @@ class _Core:
             except RuntimeError:
                 # Without it, jobs still run in turn; only the refinements are lost.
                 self.governor_alive = False
+        return self.governor_alive
 
     def _govern(self, _: None) -> None:
         pause = _FIRST_LOOK
         while True:
             time.sleep(pause)
             pause = min(2 * pause, _SLOWEST_LOOK)
-            now = time.monotonic()
-            expired: list[Job] = []
-            worker = None
-            rests = False
-            with self.lock:
-                if self.queue_timeout is not None:
-                    expired = self._expire(now - self.queue_timeout)
-                if self.waiting:
-                    self._lend_long_streams(now)
-                    worker = self._wake_if_needed(now)
-                else:
-                    rests = self.governor_rests = True
-            for job in expired:
-                job.refuse(QueueTimeout(f"no thread was free within {self.queue_timeout} seconds"))
-            if worker is not None:
-                self._start(worker)
-            if rests:
-                del expired
+            if not self._look():
                 if not self._rest():
                     return
                 pause = _FIRST_LOOK
 
+    def _look(self) -> bool:
+        """Do what is due; return whether there is anything left to watch."""
+        # A function of its own, so that the governor holds no job while it sleeps.
+        now = time.monotonic()
+        expired: list[Job] = []
+        worker = None
+        with self.lock:
+            if self.queue_timeout is not None:
+                expired = self._expire(now - self.queue_timeout)
+            watches = self.waiting > 0
+            if watches:
+                self._lend_long_streams(now)
+                worker = self._wake_if_needed(now)
+            else:
+                self.governor_rests = not self.closed
+        self._refuse(expired, QueueTimeout, f"no thread was free within {self.queue_timeout} seconds")
+        if worker is not None:
+            self._start(worker)
+        return watches
+
     def _rest(self) -> bool:
         """Wait until there is something to watch; return whether there is."""
+        if self.closed:
+            return False
         if self.governor_gate.acquire(timeout=_GOVERNOR_REST):
-            return True
+            return not self.closed
         with self.lock:
             if self.governor_rests:
                 self.governor_rests = False
@@ -459,11 +501,13 @@ class _Core:
 
         Each worker that is added to burning ones makes the event loop's waits longer, and helps only
         if the others are stuck on something long. So each has to be justified by a standstill twice
-        as long as the last: 20, 40, 80 ms, …
+        as long as the last: 20, 40, 80 ms, … up to a second, so that nothing waits for ever.
         """
         if self.waking:
             return None
-        patience = self._standstill() * (1 << min(self.busy - 1, 10)) if self.busy else 0.0
+        patience = 0.0
+        if self.busy:
+            patience = min(self._standstill() * (1 << min(self.busy - 1, 10)), _LONGEST_STANDSTILL)
         if now - self.last_taken < patience and self.meter.burning(now):
             return None
         return self._wake() if self.busy < self.threads else None
@@ -508,7 +552,7 @@ class _Core:
             if not self.waiting and not self.busy and not self.lent:
                 return True
             self.quiet.append(gate)
-        if gate.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+        if gate.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
             return True
         with self.lock:
             if gate in self.quiet:
@@ -534,9 +578,27 @@ class _Core:
                 refused.append(job)
             self.rejected += len(refused)
             self._maybe_quiet()
-        for job in refused:
-            job.refuse(PoolClosed("the thread pool was closed while the request waited"))
+            if self.governor_rests:
+                self.governor_rests = False
+                self.governor_gate.release()
+        self._refuse(refused, PoolClosed, "the thread pool was closed while the request waited")
         self.dismiss_idle()
+
+    def abandon(self) -> None:
+        """Close the pool that nobody refers to any more.
+
+        The garbage collector calls this, in any thread at any point, so perhaps in one that holds the
+        lock; then another thread has to wait for that.
+        """
+        self.closed = True
+        if self.lock.acquire(blocking=False):
+            self.lock.release()
+            self.close()
+        else:
+            try:
+                start_new_thread(self.close, ())
+            except RuntimeError:
+                pass  # workers that are idle already stay, as daemons
 
 
 def start_thread(target: Callable[[Any], object], argument: Any, name: str | None = None) -> None:
@@ -557,7 +619,7 @@ _cores: weakref.WeakSet[_Core] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     for core in list(_cores):
-        core.reset()
+        core.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
@@ -606,11 +668,11 @@ class ThreadPool:
             _require_number("streams", streams, at_least=0)
         if queue is not None:
             _require_number("queue", queue, at_least=0)
-        if queue_timeout is not None and not queue_timeout > 0:
-            raise UsageError(f"queue_timeout must be more than 0 seconds, or None; got {queue_timeout!r}")
+        if queue_timeout is not None:
+            _require_seconds("queue_timeout", queue_timeout)
         self._core = _Core(threads, sys.maxsize if streams is None else streams, queue, queue_timeout, name)
         _cores.add(self._core)
-        self._finalizer = weakref.finalize(self, self._core.close)
+        self._finalizer = weakref.finalize(self, self._core.abandon)
         self._finalizer.atexit = False  # at exit the threads are daemons; there is nothing to do
 
     @property
@@ -663,12 +725,12 @@ class ThreadPool:
         """
         now = time.monotonic()
         core = self._core
-        with core.lock:
-            found = [
-                (worker, worker.job, now - worker.since)
-                for worker in core.workers
-                if worker.job is not None and now - worker.since >= older_than
-            ]
+        # Without the lock, which whatever is stuck, or whatever a signal handler interrupts, may hold.
+        found = []
+        for worker in core.workers.copy():
+            job = worker.job
+            if job is not None and now - worker.since >= older_than:
+                found.append((worker, job, now - worker.since))
         frames = sys._current_frames()
         paragraphs = []
         for worker, job, seconds in sorted(found, key=lambda item: -item[2]):
@@ -678,6 +740,7 @@ class ThreadPool:
             if frame is not None:
                 lines += traceback.format_stack(frame)
             paragraphs.append("".join(lines))
+            del frame  # it may be of this very function, if a worker asks
         del frames
         return "\n".join(paragraphs)
 
@@ -725,3 +788,8 @@ class ThreadPool:
 def _require_number(name: str, value: object, *, at_least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
         raise UsageError(f"{name} must be a whole number of at least {at_least}; got {value!r}")
+
+
+def _require_seconds(name: str, value: object) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+        raise UsageError(f"{name} must be more than 0 seconds, or None; got {value!r}")

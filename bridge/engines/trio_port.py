@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
@@ -26,12 +27,13 @@ class TrioFlag:
 class TrioPort:
     """One run of trio, known by its token. Trio coalesces wake-ups itself."""
 
-    __slots__ = ("_old", "_ticking", "_young", "token")
+    __slots__ = ("_old", "_pid", "_ticking", "_young", "token")
 
     loop = None
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self.token = token
+        self._pid = os.getpid()
         self._young: set[TrioFlag] = set()
         self._old: set[TrioFlag] = set()
         self._ticking = False
@@ -53,10 +55,10 @@ class TrioPort:
 
     def alive(self) -> bool:
         try:
-            self.token.run_sync_soon(_nothing)
+            self.token.run_sync_soon(_nothing, idempotent=True)
         except trio.RunFinishedError:
             return False
-        return True
+        return os.getpid() == self._pid  # a forked child has but a copy of the run
 
     def is_current(self) -> bool:
         return trio.lowlevel.in_trio_task() and trio.lowlevel.current_trio_token() is self.token
