@@ -185,6 +185,7 @@ def _add_paths(environ: Environ, scope: Scope, query_string: str) -> None:
     path: str = scope["path"]
     raw_path: bytes | None = scope.get("raw_path")
     root_path: str = scope.get("root_path") or ""
+    slashed = root_path.endswith("/")
     if root_path:
         root_path = root_path.rstrip("/")
         if root_path and root_path[0] != "/":
@@ -192,7 +193,9 @@ def _add_paths(environ: Environ, scope: Scope, query_string: str) -> None:
     if path[:1] != "/" or (root_path and "://" in path):
         path, raw_path = _origin_form(environ, path, raw_path, root_path)
     if root_path or text.REPLACEMENT in path:
-        script_name, path_info = _split_root(path, raw_path, root_path)
+        script_name, path_info = _split_root(
+            path, raw_path, root_path, scope.get("app_root_path"), slashed
+        )
     else:
         script_name, path_info = "", text.tunnel(path)
     if not path_info and not script_name:
@@ -209,15 +212,25 @@ def _add_paths(environ: Environ, scope: Scope, query_string: str) -> None:
     environ["RAW_URI"] = environ["REQUEST_URI"] = target
 
 
-def _split_root(path: str, raw_path: bytes | None, root_path: str) -> tuple[str, str]:
+def _split_root(
+    path: str, raw_path: bytes | None, root_path: str, app_root_path: str | None, slashed: bool
+) -> tuple[str, str]:
     """Divide `path` after `root_path`, on a segment boundary or not at all (E-08 to E-11)."""
     full = text.faithful_path_bytes(path, raw_path)
     root = text.path_bytes(root_path)
     rest = full
     # A root configured without its slash may be in the path as it was configured.
-    for prefix in (root, root[1:]):
+    prefixes = [root, root[1:]]
+    if app_root_path and root_path.startswith(app_root_path):
+        # Behind a proxy that strips the server's root, the path holds only what Starlette's mounts
+        # have added to it; `app_root_path` is the root before them.
+        prefixes.append(text.path_bytes(root_path[len(app_root_path) :]))
+    for prefix in prefixes:
         if prefix and full.startswith(prefix) and full[len(prefix) : len(prefix) + 1] in (b"", b"/"):
             rest = full[len(prefix) :]
+            # Configured with a trailing slash, the root is that much longer where a server prepends it.
+            if slashed and rest.startswith(b"//"):
+                rest = rest[1:]
             break
     return root.decode("latin-1"), rest.decode("latin-1")
 

@@ -22,6 +22,7 @@ import enum
 import functools
 import inspect
 import sys
+import types
 from dataclasses import dataclass
 
 # No chain of decorators is as long; a chain that is a ring must end somewhere.
@@ -57,6 +58,13 @@ def interface_of(app: object) -> Verdict:
 
     See the module's description for the rules.
     """
+    try:
+        return _interface_of(app)
+    except Exception as error:  # a proxy for what is not there, such as flask.request between requests
+        return Verdict(Interface.UNKNOWN, f"cannot be looked at: it raises {type(error).__name__}")
+
+
+def _interface_of(app: object) -> Verdict:
     if getattr(app, "_asgi_single_callable", None) is True:
         return Verdict(Interface.ASGI3, "is marked as a single ASGI callable")
     if getattr(app, "_asgi_double_callable", None) is True:
@@ -79,9 +87,9 @@ def describe(value: object) -> str:
         return f"class {_public_name(value)}"
     if inspect.ismodule(value):
         return f"module {value.__name__}"
-    if inspect.iscoroutinefunction(value):
-        return "coroutine function"
     kind = type(value)
+    if kind is types.FunctionType and inspect.iscoroutinefunction(value):
+        return "coroutine function"
     return kind.__name__ if kind.__module__ in ("builtins", "types") else _public_name(kind)
 
 
