@@ -1,0 +1,36 @@
+"""What holds for every test module: no thread that would keep the interpreter alive is left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# The same examples in every run, however slow the machine is at the moment, and nothing on disk.
+settings.register_profile("bridge", derandomize=True, deadline=None, database=None)
+settings.load_profile("bridge")
+
+# Threads that are on their way out when a module's last fixture has been torn down get this long.
+_GRACE = 5.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_thread_outlives_its_module() -> Iterator[None]:
+    """Fail if a module leaves a non-daemon thread behind (a daemon thread cannot hang an exit).
+
+    By module, not by test, so that a server may live as long as a module's fixture.
+    """
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + _GRACE
+    leaked = []
+    for thread in threading.enumerate():
+        # The running test's own time-out is such a thread.
+        if thread not in before and not thread.daemon and not thread.name.startswith("pytest_timeout "):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                leaked.append(thread.name)
+    assert not leaked, f"non-daemon threads outlived the module: {leaked}"

@@ -1,0 +1,400 @@
+"""The layout of the package: who may import whom, what loads what, and what every module owes.
+
+The rules are those of "Layout" in the design notes of the documentation. They are read from the
+source by `ast`, so that an import inside a function counts as well; where one is broken, the failing
+test's name says which module broke it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import bridge
+
+PACKAGE = Path(str(bridge.__file__)).resolve().parent
+TESTS = Path(__file__).resolve().parent
+
+# Layer -> the layers that it may import, besides itself. A layer is a folder or a module directly
+# under `bridge`; one that is not listed here breaks a test, so that a new one gets its rule.
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    "_version": frozenset(),
+    "types": frozenset(),
+    "exceptions": frozenset(),
+    "translate": frozenset(),
+    "engines": frozenset(),
+    "tracing": frozenset(),
+    "adapters": frozenset({"translate", "engines"}),
+    "websocket": frozenset({"translate", "engines"}),
+    "shim": frozenset({"engines"}),
+    "migration": frozenset({"translate", "adapters"}),
+    "testing": frozenset({"translate", "adapters", "websocket", "shim", "migration", "tracing"}),
+    "compat": frozenset({"adapters"}),
+}
+# What all may import, since it imports nothing of bridge itself.
+VOCABULARY = frozenset({"_version", "types", "exceptions"})
+# The command line stands above everything and may import any layer.
+COMMAND_LINE = frozenset({"cli", "serving", "__main__"})
+
+# Of the standard library, what could wait or run something elsewhere has no place in a translation.
+WAITING = frozenset(
+    {
+        "_thread",
+        "asyncio",
+        "concurrent",
+        "multiprocessing",
+        "queue",
+        "select",
+        "selectors",
+        "signal",
+        "socket",
+        "ssl",
+        "subprocess",
+        "threading",
+        "time",
+    }
+)
+
+# Library -> the modules that may import it (a trailing dot means everything below). All else is refused.
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "asgiref": ("bridge.adapters.", "bridge.shim.", "bridge.compat"),
+    "click": ("bridge.cli", "bridge.serving."),
+    "uvicorn": ("bridge.cli", "bridge.serving."),
+    "trio": ("bridge.engines.trio_port",),
+    "wsproto": ("bridge.websocket.upgrade",),
+    "pytest": ("bridge.testing.pytest_plugin",),
+    "httpx2": ("bridge.testing.",),
+    "hypothesis": ("bridge.testing.",),
+}
+
+# Modules without a test file of their own, and why.
+NO_MIRROR = {
+    "bridge": "re-exports only; this file checks them",
+    "bridge.__main__": "one call; tests/test_cli.py runs it",
+    "bridge._version": "one constant",
+    "bridge.types": "aliases; mypy checks them wherever they are used",
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, as an absolute name, and whether it is loaded with the importing module."""
+
+    name: str
+    eager: bool
+    line: int
+
+    @property
+    def layer(self) -> str | None:
+        """The layer of bridge that is imported: "" for the package itself, `None` if it is not bridge."""
+        package, _, rest = self.name.partition(".")
+        return rest.partition(".")[0] if package == "bridge" else None
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of the package."""
+
+    name: str
+    path: Path
+
+    @property
+    def layer(self) -> str:
+        """The first name below `bridge`; "" for the package itself."""
+        return self.name.partition(".")[2].partition(".")[0]
+
+    @property
+    def is_package(self) -> bool:
+        """Whether it is the `__init__.py` of a folder."""
+        return self.path.name == "__init__.py"
+
+
+def _modules() -> dict[str, Module]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(("bridge", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+        found[name] = Module(name, path)
+    return found
+
+
+MODULES = _modules()
+EVERY_MODULE = pytest.mark.parametrize("module", MODULES.values(), ids=list(MODULES))
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The parsed source of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+@cache
+def imports_of(module: Module) -> tuple[Import, ...]:
+    """Everything that a module imports, wherever in it the statement stands."""
+    found: list[Import] = []
+    # Statements below these run later than the import of the module, or never.
+    waiting: list[tuple[ast.AST, bool]] = [(tree_of(module.path), True)]
+    while waiting:
+        node, eager = waiting.pop()
+        if isinstance(node, ast.Import):
+            found += [Import(alias.name, eager, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [Import(name, eager, node.lineno) for name in _targets(module, node)]
+        elif _runs_later(node):
+            eager = False
+        waiting += [(child, eager) for child in ast.iter_child_nodes(node)]
+    return tuple(found)
+
+
+def _runs_later(node: ast.AST) -> bool:
+    """Whether what stands inside does not run when the module is imported."""
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.dump(node.test)
+    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+
+
+def _targets(module: Module, node: ast.ImportFrom) -> list[str]:
+    """The modules that a `from ... import ...` reads: submodules by their own name."""
+    base = node.module or ""
+    if node.level:
+        package = module.name.split(".") if module.is_package else module.name.split(".")[:-1]
+        package = package[: len(package) - node.level + 1]
+        base = ".".join([*package, *([base] if base else [])])
+    names = [f"{base}.{alias.name}" for alias in node.names]
+    # A name that is no module is an attribute of the base.
+    return [name if name in MODULES else base for name in names]
+
+
+def allowed(layer: str) -> frozenset[str]:
+    """The layers that a module of `layer` may import."""
+    if layer in VOCABULARY:
+        return frozenset()
+    if layer in COMMAND_LINE or layer == "":
+        return frozenset(MAY_IMPORT) | COMMAND_LINE
+    return MAY_IMPORT[layer] | {layer} | VOCABULARY
+
+
+@EVERY_MODULE
+def test_every_module_belongs_to_a_known_layer(module: Module) -> None:
+    assert module.layer in {"", *MAY_IMPORT, *COMMAND_LINE}, "give the new layer its rule in MAY_IMPORT"
+
+
+@EVERY_MODULE
+def test_imports_point_downwards(module: Module) -> None:
+    permitted = allowed(module.layer)
+    wrong = [
+        f"line {each.line}: {each.name}"
+        for each in imports_of(module)
+        if each.layer and each.layer not in permitted
+    ]
+    assert wrong == [], f"{module.name} may import {sorted(permitted) or 'nothing of bridge'}"
+
+
+@EVERY_MODULE
+def test_names_come_from_the_module_that_defines_them(module: Module) -> None:
+    """Not from `bridge` itself, which would make every module depend on all others."""
+    assert [each.line for each in imports_of(module) if each.layer == ""] == []
+
+
+@EVERY_MODULE
+def test_only_the_entry_points_import_the_command_line(module: Module) -> None:
+    """`cli` is imported by `__main__` alone, and `testing` by `cli` alone."""
+    users = {"cli": {"__main__", "cli"}, "testing": {"cli", "testing"}}
+    wrong = [
+        each.name
+        for each in imports_of(module)
+        if module.layer not in users.get(each.layer or "", {module.layer})
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "module", [each for each in MODULES.values() if each.layer == "translate"], ids=lambda each: each.name
+)
+def test_translations_import_nothing_that_waits(module: Module) -> None:
+    wrong = [each.name for each in imports_of(module) if each.name.partition(".")[0] in WAITING]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "module", [each for each in MODULES.values() if each.layer == "engines"], ids=lambda each: each.name
+)
+def test_engines_know_nothing_of_http(module: Module) -> None:
+    """They move opaque items: no message types, no HTTP modules."""
+    imported = [each.name for each in imports_of(module) if each.name.partition(".")[0] in {"http", "urllib"}]
+    literals = [
+        node.value
+        for node in ast.walk(tree_of(module.path))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith(("http.", "websocket.", "lifespan.", "wsgi.", "HTTP_"))
+    ]
+    assert (imported, literals) == ([], [])
+
+
+@EVERY_MODULE
+def test_libraries_are_imported_where_they_belong(module: Module) -> None:
+    wrong = []
+    for each in imports_of(module):
+        library = each.name.partition(".")[0]
+        if library in sys.stdlib_module_names or library in ("bridge", "__future__"):
+            continue
+        homes = LIBRARIES.get(library, ())
+        if module.name not in homes and not any(
+            home.endswith(".") and f"{module.name}.".startswith(home) for home in homes
+        ):
+            wrong.append(f"line {each.line}: {each.name} (may be imported by {homes or 'no module'})")
+    assert wrong == []
+
+
+def test_the_import_graph_has_no_cycle() -> None:
+    """Of imports that run with the module; one inside a function may close a circle."""
+    graph = {
+        name: {each.name for each in imports_of(module) if each.eager and each.name in MODULES}
+        for name, module in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for target in sorted(graph[name]):
+                visit(target, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [each for each in MODULES.values() if not each.is_package and each.name not in NO_MIRROR],
+    ids=lambda each: each.name,
+)
+def test_every_module_has_its_test_file(module: Module) -> None:
+    """`bridge/a/b.py` has `tests/a/test_b.py`, or several `tests/a/test_b_*.py` if it needs many."""
+    folder = TESTS.joinpath(*module.name.split(".")[1:-1])
+    mirrors = [*folder.glob(f"test_{module.path.stem}.py"), *folder.glob(f"test_{module.path.stem}_*.py")]
+    assert mirrors, f"{folder.relative_to(TESTS.parent) / f'test_{module.path.stem}.py'} is missing"
+
+
+@pytest.mark.parametrize("name", sorted(NO_MIRROR))
+def test_the_exceptions_to_the_mirror_still_exist(name: str) -> None:
+    # `__main__` comes with the command line.
+    assert name in MODULES
+
+
+@EVERY_MODULE
+def test_every_module_says_what_it_is_for(module: Module) -> None:
+    assert ast.get_docstring(tree_of(module.path)), "the module has no docstring"
+
+
+@EVERY_MODULE
+def test_everything_public_has_a_docstring(module: Module) -> None:
+    bare = [
+        node.name
+        for node in tree_of(module.path).body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and ast.get_docstring(node) is None
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", bridge.__all__)
+def test_what_users_call_is_documented(name: str) -> None:
+    """Each public name, and each public method or property of it."""
+    exported = getattr(bridge, name)
+    members = vars(exported) if inspect.isclass(exported) else {}
+    bare = [
+        member
+        for member in members
+        if not member.startswith("_") and not inspect.getdoc(getattr(exported, member))
+    ]
+    assert inspect.getdoc(exported)
+    assert bare == []
+
+
+def test_all_of_bridge_is_truthful() -> None:
+    """`__all__` lists every public name of the package, each exists, and none is a module by accident."""
+    names = bridge.__all__
+    assert len(names) == len(set(names))
+    assert [name for name in names if not hasattr(bridge, name)] == []
+    public = {
+        name
+        for name, value in vars(bridge).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+    }
+    assert public - set(names) == set()
+
+
+@EVERY_MODULE
+def test_all_of_a_module_is_truthful(module: Module) -> None:
+    if "__all__" in {getattr(target, "id", "") for target in _assigned(tree_of(module.path))}:
+        loaded = importlib.import_module(module.name)
+        assert [name for name in loaded.__all__ if not hasattr(loaded, name)] == []
+
+
+def _assigned(tree: ast.Module) -> list[ast.expr]:
+    return [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+
+
+def in_a_fresh_interpreter(code: str, cwd: Path) -> str:
+    """What `code` prints when it runs alone, far from the checkout."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        # The package under test, wherever it was imported from.
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_bridge_loads_no_optional_library(tmp_path: Path) -> None:
+    """No server, no framework, no second async library: they are loaded on use."""
+    libraries = sorted({*LIBRARIES, "flask", "django", "starlette", "anyio", "werkzeug"} - {"asgiref"})
+    loaded = in_a_fresh_interpreter(
+        f"import sys, bridge\nprint([each for each in {libraries!r} if each in sys.modules])", tmp_path
+    )
+    assert loaded.strip() == "[]"
+
+
+@pytest.mark.req("W-30")
+def test_importing_bridge_starts_no_thread(tmp_path: Path) -> None:
+    """A server that forks after the import would lose it."""
+    started = in_a_fresh_interpreter(
+        "import _thread, threading\n"
+        "started = []\n"
+        "threading.Thread.start = lambda self: started.append(self)\n"
+        "_thread.start_new_thread = lambda *a, **k: started.append(a)\n"
+        "import bridge\n"
+        "print(started)",
+        tmp_path,
+    )
+    assert started.strip() == "[]"
+
+
+def test_importing_bridge_loads_no_heavy_module_of_the_standard_library(tmp_path: Path) -> None:
+    """`http.client` alone costs as much as the whole package."""
+    loaded = in_a_fresh_interpreter(
+        "import sys, bridge\n"
+        "print([each for each in ('http.client', 'http.server', 'email', 'ssl', 'concurrent.futures',"
+        " 'multiprocessing', 'unittest', 'sqlite3', 'asyncio') if each in sys.modules])",
+        tmp_path,
+    )
+    assert loaded.strip() == "[]"
