@@ -74,8 +74,8 @@ class WsgiToAsgi(WSGIToASGI):
         """Serve one connection scope; see `WSGIToASGI`."""
         limit = self.duplicate_header_limit
         # No name can occur too often among so few headers: what nearly every request pays is this.
-        if limit and scope["type"] == "http" and len(headers := scope.get("headers") or ()) > limit:
-            error = _repeated_too_often(headers, limit)
+        if limit and scope["type"] == "http" and len(scope["headers"]) > limit:
+            error = _repeated_too_often(scope["headers"], limit)
             if error is not None:
                 return await refuse(send, error)
         return await super().__call__(scope, receive, send)

@@ -37,9 +37,14 @@ class _ServeCommand(click.Command):
     """A command whose help lists Uvicorn's further options in a section of their own."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        options = {option.name: option for option in self.get_params(ctx) if isinstance(option, click.Option)}
-        foremost = [options.pop(name) for name in (*_FOREMOST, "help") if name in options]
-        for title, group in (("Options", foremost), ("Options of Uvicorn", list(options.values()))):
+        options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        names = {option.name: option for option in options}
+        foremost = [names[name] for name in _FOREMOST]
+        help_option = self.get_help_option(ctx)
+        if help_option is not None:
+            foremost.append(help_option)
+        others = [option for option in options if option not in foremost]
+        for title, group in (("Options", foremost), ("Options of Uvicorn", others)):
             records = [option.get_help_record(ctx) for option in group]
             with formatter.section(title):
                 formatter.write_dl([record for record in records if record is not None])

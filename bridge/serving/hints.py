@@ -159,11 +159,13 @@ def for_value_that_is_no_app(module: ModuleType, name: str, value: Any, reason: 
             message.type(f"{name}.{holder}")
     if not message.has_suggestion:
         message.with_apps_of(module)
-    if callable(value) and not inspect.iscoroutinefunction(value):
+    if callable(value) and not isinstance(value, type) and describe(value) != "coroutine function":
         if _takes(value, 2) or _takes(value, 3):
             message.type(f"{name} --interface wsgi", "if it is a WSGI app all the same")
             message.type(f"{name} --interface asgi", "if it is an ASGI app all the same")
-        elif not _takes(value, 0):
+            if _takes(value, 0):
+                message.type(f"{name}()", "if it makes the app")
+        elif _takes(value, 1):
             message.type(f"{name}(...)", "with values for its arguments, if it makes the app")
     return str(message)
 
@@ -242,10 +244,10 @@ def _takes(value: Any, count: int) -> bool:
     """Whether `value` may be called with so many arguments; taken to be so if it does not tell."""
     try:
         inspect.signature(value).bind(*range(count))
-    except TypeError:
-        return False
     except ValueError:
-        pass
+        return True
+    except Exception:
+        return False  # a TypeError of `bind`, or anything else from a proxy for what is not there
     return True
 
 
@@ -261,12 +263,12 @@ def _own_names(module: ModuleType) -> list[str]:
         for name, value in vars(module).items()
         if not name.startswith("_")
         and not isinstance(value, ModuleType)
-        and (getattr(value, "__module__", None) == module.__name__ or not _is_definition(value))
+        and (_value(value, "__module__") == module.__name__ or not _is_definition(value))
     ]
 
 
 def _is_definition(value: Any) -> bool:
-    return isinstance(value, type) or hasattr(value, "__code__") or hasattr(value, "__name__")
+    return isinstance(value, type) or _value(value, "__name__") is not None
 
 
 def _origin(value: Any) -> str:

@@ -388,14 +388,16 @@ def _made_by(make: Any, call: Call, candidate: _Candidate, interface: Interface 
         )
     try:
         signature = inspect.signature(make)
-        signature.bind(*call.args, **call.kwargs)
-    except TypeError as error:
-        raise TargetError(
-            f"{name} cannot be called so: {error}. It is defined as {candidate.attribute}{signature}\n"
-            f"  type:  bridge serve '{candidate.name}(...)'  with values for its arguments"
-        ) from None
-    except ValueError:
-        pass  # it does not tell its signature
+    except Exception:
+        signature = None  # it does not tell; a call will
+    if signature is not None:
+        try:
+            signature.bind(*call.args, **call.kwargs)
+        except TypeError as error:
+            raise TargetError(
+                f"{name} cannot be called so: {error}. It is defined as {candidate.attribute}{signature}\n"
+                f"  type:  bridge serve '{candidate.name}(...)'  with values for its arguments"
+            ) from None
     with _user_code(f"calling {name}"):
         app = make(*call.args, **call.kwargs)
     if inspect.iscoroutine(app):

@@ -1,9 +1,10 @@
 """Run an app on Uvicorn: in this process, in several, or in one that is started anew when files change.
 
 In this process, the app is loaded before the event loop runs. A spawned process does the same: its
-copy of `_Config` loads the app when Uvicorn sets up logging there, which is the last thing it does
-before the loop. Left to itself, Uvicorn would import the app on the running loop, where
-`asyncio.run` fails and Django refuses to touch the database.
+copy of `_Config` loads the app when Uvicorn asks it for the event loop, which is the last thing it
+does before that runs, and happens when the supervisor's health checks are answered already. Left to
+itself, Uvicorn would import the app on the running loop, where `asyncio.run` fails and Django
+refuses to touch the database.
 """
 
 from __future__ import annotations
@@ -106,8 +107,7 @@ def _serve_with_workers(order: Order, config: _Config) -> int:
     order.to_environment()
     listener = _listen(config)
     folder = tempfile.mkdtemp(prefix="bridge-")
-    first = os.path.join(folder, "first")
-    config.report = _Report(_address(config, listener), f" with {config.workers} workers", first)
+    config.report = _Report(_address(config, listener), f" with {config.workers} workers", folder)
     signal.signal(signal.SIGTERM, _stop)
     try:
         supervisor = _multiprocess(config, listener)
@@ -155,15 +155,35 @@ class _Config(uvicorn.Config):
 
     report: _Report | None = None
     _spawned = False
+    _failed = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_spawned": True}
 
-    def configure_logging(self) -> None:
-        """Set up logging, and in a spawned process load the app, as no event loop runs yet."""
-        super().configure_logging()
+    def get_loop_factory(self) -> Any:
+        """Called before the loop runs, in the thread that it will run in."""
+        self._load_in_child()
+        return super().get_loop_factory()
+
+    def setup_event_loop(self) -> None:
+        """What older versions of Uvicorn call instead."""
+        self._load_in_child()
+        super().setup_event_loop()
+
+    def load(self) -> None:
+        """Called on the loop; the app is there already, or will never be."""
+        if self._failed:
+            # Not earlier: the caller of `get_loop_factory` has made a coroutine, and would not await it.
+            sys.exit(_STARTUP_FAILURE)
+        super().load()
+
+    def _load_in_child(self) -> None:
         if self._spawned and self.report is not None:
-            self.use(_load_in_child(self.report))
+            loaded = _load_and_report(self.report)
+            if loaded is None:
+                self._failed = True
+            else:
+                self.use(loaded)
 
     def use(self, loaded: Loaded) -> None:
         """Serve this app."""
@@ -172,8 +192,8 @@ class _Config(uvicorn.Config):
         self.factory = False
 
 
-def _load_in_child(report: _Report) -> Loaded:
-    """Load the app, say so, and end the process if that fails."""
+def _load_and_report(report: _Report) -> Loaded | None:
+    """Load the app in a spawned process, and say what came of it; `None` if nothing did."""
     order = Order.from_environment()
     try:
         loaded = load(order)
@@ -181,12 +201,12 @@ def _load_in_child(report: _Report) -> Loaded:
         code = FAILURE if error.__cause__ is not None else MISUSE
         if report.claim(code):
             _say(explain(error) if isinstance(error, TargetError) else str(error))
-            if report.first is None:
+            if report.folder is None:
                 _say("waiting for a file to change")
             elif not hasattr(uvicorn.config, "STARTUP_FAILURE"):
                 # Supervisors of older versions start a worker again, whatever it ended with.
                 os.kill(os.getppid(), signal.SIGTERM)
-        sys.exit(_STARTUP_FAILURE)
+        return None
     except KeyboardInterrupt:
         sys.exit(OK)  # Ctrl-C in a terminal reaches all processes; the parent says what there is to say
     if report.claim(OK):
@@ -196,34 +216,37 @@ def _load_in_child(report: _Report) -> Loaded:
 
 @dataclass(frozen=True)
 class _Report:
-    """How spawned processes report on the app that all of them load: the first one does.
+    """How spawned processes report on the app that all of them load: one of them does, for each outcome.
 
     Attributes:
         address: where the server is.
         circumstances: to be said after the summary.
-        first: a file that the first process makes, and leaves its exit code in; `None` if
-            there is only one process at a time, which reports whenever it starts.
+        folder: where the processes leave word for each other; `None` if there is only one at a time,
+            which reports whenever it starts.
     """
 
     address: str
     circumstances: str
-    first: str | None = None
+    folder: str | None = None
 
     def claim(self, code: int) -> bool:
-        """Whether it is for the calling process to report."""
-        if self.first is None:
+        """Whether it is for the calling process to report this outcome."""
+        if self.folder is None:
             return True
+        failure = Path(self.folder, "failure")
+        if code == OK:
+            failure.unlink(missing_ok=True)  # what failed before works now
         try:
-            with open(self.first, "x", encoding="ascii") as file:
+            with open(Path(self.folder, "success") if code == OK else failure, "x") as file:
                 file.write(str(code))
         except FileExistsError:
             return False
         return True
 
     def exit_code(self) -> int:
-        """What the first process left."""
+        """What the failure that was reported comes to; OK if there is none."""
         try:
-            return int(Path(self.first or "").read_text("ascii"))
+            return int(Path(self.folder or "", "failure").read_text())
         except (OSError, ValueError):
             return OK
 
