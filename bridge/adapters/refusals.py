@@ -11,11 +11,14 @@ from ..types import Receive, Scope, Send
 RETRY_AFTER = 1
 
 
-async def refuse(send: Send, error: BridgeError) -> None:
+async def refuse(send: Send, error: BridgeError, *, head: bool = False) -> None:
     """Answer for `error`: the status of a `RequestError`, 503 with `Retry-After` for a full pool.
 
     The body names the status and nothing of the request or the program (conformance H-06). A
     client that is gone is no error.
+
+    Args:
+        head: the request's method is HEAD, so the body is left out (W-22).
     """
     status = HTTPStatus(error.status if isinstance(error, RequestError) else 503)
     text = f"{status.value} {status.phrase}\n".encode("ascii")
@@ -27,7 +30,7 @@ async def refuse(send: Send, error: BridgeError) -> None:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER))
     try:
         await send({"type": "http.response.start", "status": status.value, "headers": headers})
-        await send({"type": "http.response.body", "body": text, "more_body": False})
+        await send({"type": "http.response.body", "body": b"" if head else text, "more_body": False})
     except OSError:
         pass
 

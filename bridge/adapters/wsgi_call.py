@@ -28,6 +28,7 @@ from ..engines.thread_pool import Job, Worker
 from ..exceptions import (
     ApplicationError,
     ApplicationExit,
+    BodyTooLarge,
     ClientDisconnected,
     LoopGone,
     PoolError,
@@ -57,6 +58,9 @@ FILE_SIZE = 1 << 62
 # Exceptions that are no errors in an application but would end or stall the event loop (W-28).
 _EXITS = (StopIteration, StopAsyncIteration)
 
+# Errors of a call whose request has ended early that are not the app's.
+_CONSEQUENCES = (ClientDisconnected, LoopGone, PoolError, BodyTooLarge)
+
 
 class WSGICall(Job):
     """Serves one request as a job of the pool.
@@ -79,6 +83,7 @@ class WSGICall(Job):
     __slots__ = (
         "_app",
         "_environ",
+        "_hinted",
         "_inbound",
         "_response",
         "_spool",
@@ -113,6 +118,7 @@ class WSGICall(Job):
         self._spool = spool
         self._worker: Worker | None = None
         self._trailers: list[tuple[bytes, bytes]] | None = None
+        self._hinted = False
         self.complete = False
 
         trailers = False
@@ -157,11 +163,6 @@ class WSGICall(Job):
         return f"{environ.get('REQUEST_METHOD', '?')} {environ.get('PATH_INFO', '')!r}"
 
     def _failed(self, error: BaseException) -> None:
-        if self.outbound.aborted:
-            # The task has turned away, so nobody else would tell of it.
-            if not isinstance(error, (ClientDisconnected, LoopGone)):
-                logger.error("the WSGI app raised after its request had ended", exc_info=error)
-            return
         if isinstance(error, _EXITS) or not isinstance(error, Exception):
             exit_ = ApplicationExit(
                 f"the WSGI app raised {type(error).__name__}, which would end the server's loop"
@@ -169,6 +170,18 @@ class WSGICall(Job):
             exit_.__cause__ = error
             error = exit_
         self.error = error
+        if self.outbound.aborted:
+            self.log_error()
+
+    def log_error(self) -> None:
+        """Tell of the error that no task will raise, since the request has ended early.
+
+        Called by whichever of thread and task comes last, so that an error cannot be lost between
+        them; what is only a consequence of that end is not worth a line.
+        """
+        error, self.error = self.error, None
+        if error is not None and not isinstance(error, _CONSEQUENCES):
+            logger.error("the WSGI app raised, but its request has ended early", exc_info=error)
 
     def _lend_slot(self) -> None:
         if self._worker is not None:
@@ -189,7 +202,7 @@ class WSGICall(Job):
                 # Most responses are complete in one go. Lists and tuples have no close() to wait for.
                 chunk = iterable[0]
                 response = self._response
-                if type(chunk) is bytes and response.fits(len(chunk)):
+                if type(chunk) is bytes and response.fits(len(chunk)) and not self._hinted:
                     self.complete = True
                     self.outbound.put_all([response.start_message(), chunk, END])
                     return
@@ -219,10 +232,10 @@ class WSGICall(Job):
             if type(chunk) is not bytes:
                 chunk = _as_bytes(chunk, "yielded by the WSGI app")
             if chunk:
-                if self.complete:
-                    self._warn_of_surplus()
-                    break
-                if self._send(chunk):
+                if self.complete or self._send(chunk):
+                    # Of a wrapped file the length decides how much is sent (PEP 3333): no mistake.
+                    if not self._response.bodiless and type(iterable) is not FileWrapper:
+                        logger.warning("the WSGI app produced more than its Content-Length; the rest was cut")
                     break
             elif self.outbound.aborted:
                 break
@@ -241,22 +254,20 @@ class WSGICall(Job):
             items.append(END)
             self.outbound.put(items, 0)
             return True
-        items.append(chunk)
+        if chunk:
+            items.append(chunk)
         if response.full and not response.trailers:
             self.complete = True
             items.append(END)
             self.outbound.put(items, len(chunk))
-            if response.surplus:
-                self._warn_of_surplus()
-                return True
-            return False
+            return response.surplus
         worker = self._worker
         assert worker is not None
         worker.note_streaming()
         if self.outbound.put(items, len(chunk)):
             worker.lend_slot()
             self.outbound.wait()
-        return False
+        return response.surplus
 
     def _finish(self) -> None:
         """The app has said all."""
@@ -307,9 +318,6 @@ class WSGICall(Job):
         self.outbound.wait()
         return True
 
-    def _warn_of_surplus(self) -> None:
-        logger.warning("the WSGI app produced more bytes than its Content-Length; they were not sent")
-
     # -- what the app may call
 
     def start_response(
@@ -350,6 +358,7 @@ class WSGICall(Job):
             else:
                 logger.warning("early hints carry Link headers only; %r was dropped", name)
         if links and self._response.state is not State.SENT:
+            self._hinted = True
             self.outbound.put([{"type": "http.response.early_hint", "links": links}], 0)
 
     def send_trailers(self, headers: list[tuple[str, str]], /) -> None:

@@ -115,15 +115,16 @@ class WSGIToASGI:
                 f"expected a WSGI application; {type(app).__name__} is an ASGI application already: "
                 "serve it as it is, or let bridge.as_asgi() decide whether to wrap"
             )
-        for name, value in (
-            ("prebuffer", prebuffer),
-            ("read_ahead", read_ahead),
-            ("write_ahead", write_ahead),
-        ):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1 byte; got {value!r}")
-        if max_body is not None and max_body < 0:
-            raise UsageError(f"max_body must be a number of bytes, or None for no limit; got {max_body!r}")
+        _require_size("prebuffer", prebuffer, at_least=1)
+        _require_size("read_ahead", read_ahead, at_least=1)
+        _require_size("write_ahead", write_ahead, at_least=1)
+        if max_body is not None:
+            _require_size("max_body", max_body, at_least=0)
+        if pool is not None and not isinstance(pool, ThreadPool):
+            raise UsageError(f"pool must be a bridge.ThreadPool; got {type(pool).__name__}")
+        if errors is not None and not hasattr(errors, "write"):
+            raise UsageError(f"errors must be a text stream, which has write(); got {type(errors).__name__}")
+        _require_seconds("shutdown_timeout", shutdown_timeout)
         self.app = app
         self._owns_pool = pool is None
         self.pool = ThreadPool(threads) if pool is None else pool
@@ -133,8 +134,8 @@ class WSGIToASGI:
         self._max_body = max_body
         self._spool = spool
         self._strict = strict
-        self._on_startup = tuple(on_startup)
-        self._on_shutdown = tuple(on_shutdown)
+        self._on_startup = _hooks("on_startup", on_startup)
+        self._on_shutdown = _hooks("on_shutdown", on_shutdown)
         self._shutdown_timeout = shutdown_timeout
         self._port: Port | None = None
         self._environs = EnvironBuilder(
@@ -169,7 +170,7 @@ class WSGIToASGI:
         try:
             environ, length, announces_body, expects_continue = self._environs.build(scope)
         except RequestError as refusal:
-            return await refuse(send, refusal)
+            return await refuse(send, refusal, head=_is_head(scope))
         # Without a body there is nothing to receive, to limit or to feed to the app.
         body = RequestBody(length, self._max_body) if announces_body else None
         chunks: list[bytes] = []
@@ -184,7 +185,7 @@ class WSGIToASGI:
             except OSError:
                 return None  # the client is gone before anything began
         if body is not None and type(body.error) is BodyTooLarge:
-            return await refuse(send, body.error)
+            return await refuse(send, body.error, head=_is_head(scope))
 
         inbound = None
         spool = False
@@ -211,7 +212,7 @@ class WSGIToASGI:
         try:
             self.pool.submit(call)
         except PoolError as refusal:
-            return await refuse(send, refusal)
+            return await refuse(send, refusal, head=_is_head(scope))
 
         finished = started = False
         try:
@@ -230,7 +231,8 @@ class WSGIToASGI:
                     minded.discard(flag)
                 closed = outbound.closed  # before `take`, so that nothing can come in between
                 items = outbound.take()
-            if len(items) == 3 and items[2] is END:
+            # Three items that end may also be an early hint, a start and the end.
+            if len(items) == 3 and items[2] is END and type(items[1]) is bytes:
                 started = True
                 await send(items[0])
                 await send({"type": "http.response.body", "body": items[1], "more_body": False})
@@ -267,7 +269,7 @@ class WSGIToASGI:
             error, call.error = call.error, None
             try:
                 if not started and isinstance(error, (PoolError, BodyTooLarge)):
-                    return await refuse(send, error)
+                    return await refuse(send, error, head=_is_head(scope))
                 raise error
             finally:
                 del error
@@ -280,6 +282,7 @@ class WSGIToASGI:
             call.outbound.abort(reason)
             if inbound is not None:
                 inbound.fail(reason)
+            call.log_error()
 
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send, port: Port) -> None:
         kind = scope["type"]
@@ -303,13 +306,47 @@ class WSGIToASGI:
         return f"<WSGIToASGI of {self.app!r} on {self.pool!r}>"
 
 
+def _require_size(name: str, value: object, *, at_least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise UsageError(f"{name} must be a whole number of bytes, at least {at_least}; got {value!r}")
+
+
+def _require_seconds(name: str, value: object) -> None:
+    if value is not None and not (isinstance(value, (int, float)) and value >= 0):
+        raise UsageError(f"{name} must be a number of seconds, or None for no limit; got {value!r}")
+
+
+def _hooks(name: str, hooks: Sequence[Hook]) -> tuple[Hook, ...]:
+    try:
+        found: tuple[Any, ...] = tuple(hooks)
+    except TypeError:
+        found = (None,)  # a single function, perhaps
+    if not all(callable(hook) for hook in found):
+        raise UsageError(f"{name} must be a sequence of functions, such as [connect]; got {hooks!r}")
+    return found
+
+
+def _is_head(scope: Scope) -> bool:
+    return bool(scope["method"].upper() == "HEAD")
+
+
 class _Exchange:
     """A request that streams: `forward` runs in the request's task, `watch` beside it.
 
     Both run on the loop's thread, so their fields need no lock.
     """
 
-    __slots__ = ("_body", "_call", "_inbound", "_items", "_receive", "_send", "receive_error", "started")
+    __slots__ = (
+        "_body",
+        "_call",
+        "_complete",
+        "_inbound",
+        "_items",
+        "_receive",
+        "_send",
+        "receive_error",
+        "started",
+    )
 
     def __init__(
         self,
@@ -326,6 +363,8 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._items = items
+        # Set just before the last `send`: servers say `http.disconnect` once it has been called.
+        self._complete = False
         self.started = False
         self.receive_error: Exception | None = None
 
@@ -363,9 +402,11 @@ class _Exchange:
                 parts.append(item)
                 size += len(item)
             elif item is END:
+                self._complete = True
                 await self._send_body(parts, size, False)
                 return True
             elif item is LAST:
+                self._complete = True
                 await self._send_body(parts, size, False)
                 parts, size = [], 0
             elif item is DONE:
@@ -379,6 +420,8 @@ class _Exchange:
     async def _send_message(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+        elif message["type"] == "http.response.pathsend":
+            self._complete = True
         await self._send(message)
         if message["type"] == "http.response.pathsend":
             self._call.outbound.dealt_with(FILE_SIZE)
@@ -416,8 +459,10 @@ class _Exchange:
         except OSError:
             pass  # a server's way to say that the client is gone
         except Exception as error:
-            self.receive_error = error
+            if not self._complete:
+                self.receive_error = error
         reason = ClientDisconnected(_GONE)
         if inbound is not None:
             inbound.fail(reason)
-        self._call.outbound.abort(reason)
+        if not self._complete:
+            self._call.outbound.abort(reason)

@@ -165,7 +165,8 @@ class Outbound:
             except LoopGone as error:
                 # For good: the app may well go on writing, and should not wait again each time.
                 with self._lock:
-                    self._error = self._error or _copy(error)
+                    if self._error is None:
+                        self._error = _copy(error)
                     self.aborted = True
                 raise
 

@@ -398,7 +398,8 @@ class _Core:
 
     def _standstill(self) -> float:
         """How long the queue may rest before it stands still: longer than jobs usually take."""
-        return max(_STANDSTILL, _USUAL_RUNS * self.average_run)
+        # Not longer without end: the average contains streams, and jobs that were stuck.
+        return min(max(_STANDSTILL, _USUAL_RUNS * self.average_run), _LONGEST_STANDSTILL)
 
     def _may_go_on(self, worker: Worker, job: Job) -> bool:
         """Account for the end of a job, with the lock held; return whether the worker may take another."""

@@ -1,0 +1,298 @@
+"""What is particular to the port on asyncio and uvloop; what all ports share is in `test_ports`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.drive import LOOPS, run
+from support.engines import Thread, checkpoint
+
+from bridge.engines import asyncio_port
+from bridge.engines.asyncio_port import AsyncioPort
+from bridge.exceptions import LoopGone
+
+
+@pytest.fixture(params=[name for name in LOOPS if name != "trio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """The loops that this port is for."""
+    return str(request.param)
+
+
+@pytest.fixture
+def preemptive() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+class Spy:
+    """A loop whose calls are noted, and may fail."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.wakes = 0
+        self.timers = 0
+        self.error: BaseException | None = None
+
+    def call_soon_threadsafe(self, *args: Any) -> Any:
+        self.wakes += 1
+        if self.error is not None:
+            raise self.error
+        return self._loop.call_soon_threadsafe(*args)
+
+    def call_later(self, *args: Any) -> Any:
+        self.timers += 1
+        return self._loop.call_later(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+def spied() -> tuple[Spy, AsyncioPort]:
+    spy = Spy(asyncio.get_running_loop())
+    return spy, AsyncioPort(spy)  # type: ignore[arg-type]
+
+
+def test_flags_that_wait_together_cost_one_wake_up(loop: str) -> None:
+    async def main() -> None:
+        spy, port = spied()
+        flags = [port.flag() for _ in range(100)]
+
+        def wake_all() -> None:
+            for flag in flags:
+                port.wake(flag)
+
+        Thread(wake_all).outcome()
+        assert spy.wakes == 1
+        for flag in flags:
+            await flag
+        last = port.flag()
+        Thread(lambda: port.wake(last)).outcome()
+        await last
+        assert spy.wakes == 2
+
+    run(main, loop)
+
+
+@pytest.mark.usefixtures("preemptive")
+def test_no_flag_is_lost_between_two_wake_ups(loop: str) -> None:
+    """Threads wake the loop at the very moment when it begins to raise what is due."""
+
+    async def main() -> None:
+        _, port = spied()
+        flags: list[asyncio.Future[None]] = [port.flag() for _ in range(8 * 500)]
+
+        def wake(number: int) -> None:
+            for flag in flags[number::8]:
+                port.wake(flag)
+
+        threads = [Thread(lambda number=number: wake(number)) for number in range(8)]  # type: ignore[misc]
+        for flag in flags:
+            await flag
+        for thread in threads:
+            thread.outcome()
+
+    run(main, loop)
+
+
+def test_a_flag_that_comes_when_the_last_one_has_just_been_raised_is_not_lost(loop: str) -> None:
+    """The thread comes between the loop's look, which finds nothing more, and the end of the emptying."""
+    port: Any = None
+    late: list[Any] = []
+
+    class Due(deque[Any]):
+        def __bool__(self) -> bool:
+            more = len(self) > 0
+            if not more and late:
+                port.wake(late.pop())
+            return more
+
+    async def main() -> None:
+        nonlocal port
+        _, port = spied()
+        port._due = Due()
+        first, second = port.flag(), port.flag()
+        late.append(second)
+        Thread(lambda: port.wake(first)).outcome()
+        await first
+        await second
+
+    run(main, loop)
+
+
+def test_cancelled_flags_among_those_due_are_passed_over(loop: str) -> None:
+    async def main() -> None:
+        _, port = spied()
+        cancelled, waited = port.flag(), port.flag()
+        Thread(lambda: [port.wake(flag) for flag in (cancelled, waited)]).outcome()  # type: ignore[func-returns-value]
+        cancelled.cancel()
+        await waited
+        port.raise_flag(cancelled)
+        assert cancelled.cancelled()
+
+    run(main, loop)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()], ids=repr)
+def test_a_wake_up_that_fails_does_not_silence_the_next(loop: str, error: BaseException) -> None:
+    async def main() -> None:
+        spy, port = spied()
+        first, second = port.flag(), port.flag()
+        spy.error = error
+        with pytest.raises(type(error)):
+            port.wake(first)
+        spy.error = None
+        port.wake(second)
+        await first
+        await second
+
+    run(main, loop)
+
+
+def test_a_loop_that_is_closed_says_so_each_time(loop: str) -> None:
+    async def main() -> tuple[AsyncioPort, Any]:
+        _, port = spied()
+        return port, port.flag()
+
+    port, flag = run(main, loop)
+    for _ in range(3):
+        with pytest.raises(LoopGone):
+            port.wake(flag)
+
+
+def test_a_loop_is_alive_while_it_runs_only() -> None:
+    event_loop = asyncio.new_event_loop()
+    port = AsyncioPort(event_loop)
+    assert not port.alive()
+
+    async def main() -> None:
+        assert port.alive()
+
+    event_loop.run_until_complete(main())
+    assert not port.alive()
+    event_loop.close()
+    assert not port.alive()
+
+
+def test_one_timer_minds_all_flags_and_none_when_there_is_nothing_to_mind(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer for each request would cost more than the rest of the wait."""
+    monkeypatch.setattr(asyncio_port, "BRIEFLY", 0.02)
+
+    async def main() -> None:
+        spy, port = spied()
+        for _ in range(200):
+            flag = port.flag()
+            minded = port.mind(flag)
+            port.raise_flag(flag)
+            await flag
+            minded.discard(flag)
+        assert spy.timers <= 3
+        flag = port.flag()
+        port.mind(flag)
+        await flag
+        timers = spy.timers
+        await asyncio.sleep(0.1)
+        assert spy.timers <= timers + 1
+        assert not port._ticking
+        assert not port._young
+        assert not port._old
+
+    run(main, loop)
+
+
+def test_a_companion_that_will_not_end_is_left_after_a_while(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio_port, "_COMPANION_GRACE", 0.01)
+
+    async def main() -> None:
+        _, port = spied()
+        free = port.flag()
+        steps: list[str] = []
+
+        async def stubborn() -> None:
+            while not free.done():
+                try:
+                    await asyncio.shield(free)
+                except asyncio.CancelledError:
+                    steps.append("refused")
+            steps.append("ended")
+
+        await port.run_beside(checkpoint, stubborn)
+        assert steps == ["refused"]
+        port.raise_flag(free)
+        while steps[-1] != "ended":
+            await checkpoint()
+
+    run(main, loop)
+
+
+def test_a_second_cancellation_does_not_wait_for_the_companion(loop: str) -> None:
+    async def main() -> None:
+        _, port = spied()
+        free = port.flag()
+        over = threading.Event()
+
+        async def slow_to_end() -> None:
+            try:
+                await port.flag()
+            finally:
+                await asyncio.shield(free)
+                over.set()
+
+        async def wait() -> None:
+            await port.flag()
+
+        task = asyncio.ensure_future(port.run_beside(wait, slow_to_end))
+        await checkpoint(5)
+        task.cancel()
+        await checkpoint(5)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        port.raise_flag(free)
+        while not over.is_set():
+            await checkpoint()
+
+    run(main, loop)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_eager_tasks_change_nothing() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+        _, port = spied()
+        steps: list[str] = []
+
+        async def companion() -> None:
+            steps.append("companion")
+            await port.flag()
+
+        async def main_one() -> None:
+            steps.append("main")
+
+        await port.run_beside(main_one, companion)
+        assert steps == ["companion", "main"]
+
+    asyncio.run(main())
+
+
+def test_debug_mode_has_nothing_to_complain_about() -> None:
+    async def main() -> None:
+        _, port = spied()
+        flag = port.flag()
+        port.mind(flag)
+        Thread(lambda: port.wake(flag)).outcome()
+        await flag
+
+    asyncio.run(main(), debug=True)

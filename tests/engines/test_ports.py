@@ -1,0 +1,446 @@
+"""What every port promises, on every loop, and which port belongs to the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import gc
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from support.drive import run, together
+from support.engines import Thread, checkpoint, in_thread
+
+from bridge.engines import asyncio_port, ports, trio_port
+from bridge.engines.asyncio_port import AsyncioPort
+from bridge.engines.ports import Port, running_port
+from bridge.engines.trio_port import TrioPort
+from bridge.exceptions import LoopGone, UsageError
+
+# The type came with Python 3.11.
+GROUP: Any = getattr(builtins, "ExceptionGroup", None)
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is brief takes a millisecond."""
+    monkeypatch.setattr(asyncio_port, "BRIEFLY", 0.001)
+    monkeypatch.setattr(trio_port, "BRIEFLY", 0.001)
+
+
+async def a_while() -> None:
+    """Longer than brief."""
+    await in_thread(threading.Event().is_set)
+    for _ in range(5):
+        flag = running_port().flag()
+        port = running_port()
+        port.mind(flag)
+        await flag
+
+
+# -- which one
+
+
+@pytest.mark.req("W-30")
+def test_the_port_is_that_of_the_loop_that_runs_the_caller(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        assert isinstance(port, TrioPort if loop == "trio" else AsyncioPort)
+        assert port.is_current()
+        assert port.alive()
+        assert port.loop is (None if loop == "trio" else asyncio.get_running_loop())
+        assert not await in_thread(port.is_current)
+        assert await in_thread(port.alive)
+
+    run(main, loop)
+
+
+@pytest.mark.req("W-30")
+def test_a_port_is_not_current_on_another_loop(loop: str) -> None:
+    async def main() -> Port:
+        return running_port()
+
+    async def look(port: Port) -> bool:
+        return port.is_current()
+
+    others = [run(main, name) for name in ("asyncio", "trio")]
+    for other in others:
+        assert not other.is_current(), "no loop at all runs here"
+        assert not other.alive()
+        assert not run(lambda other=other: look(other), loop)  # type: ignore[misc]
+
+
+@pytest.mark.req("W-30")
+def test_without_a_loop_the_error_says_what_to_do() -> None:
+    with pytest.raises(UsageError, match=r"asyncio\.run\(\) or trio\.run\(\)"):
+        running_port()
+
+
+@pytest.mark.parametrize("module", [None, types.ModuleType("trio")], ids=["forbidden", "half imported"])
+def test_a_trio_that_is_not_there_is_not_asked(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    """While a thread imports it, the module has no contents; requests go on being served."""
+
+    async def main() -> None:
+        port = running_port()
+        assert isinstance(port, AsyncioPort)
+        assert port.is_current()
+
+    monkeypatch.setitem(sys.modules, "trio", module)
+    asyncio.run(main())
+    with pytest.raises(UsageError):
+        running_port()
+
+
+def test_trio_is_not_imported_to_find_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        assert isinstance(running_port(), AsyncioPort)
+
+    monkeypatch.delitem(sys.modules, "trio")
+    asyncio.run(main())
+    assert "trio" not in sys.modules
+
+
+def test_in_the_guest_mode_of_trio_a_task_of_trio_has_the_port_of_trio() -> None:
+    """There an asyncio loop runs underneath, and both say that they run."""
+    seen: list[object] = []
+
+    async def guest(host_port: AsyncioPort) -> None:
+        port = running_port()
+        seen.append((type(port), port.is_current(), host_port.is_current()))
+        flag = port.flag()
+        thread = Thread(lambda: port.wake(flag))
+        await flag
+        thread.outcome()
+
+    async def host() -> None:
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[Any] = loop.create_future()
+        host_port = running_port()
+        assert isinstance(host_port, AsyncioPort)
+        trio.lowlevel.start_guest_run(
+            guest,
+            host_port,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=over.set_result,
+        )
+        (await over).unwrap()
+        seen.append((type(running_port()), host_port.is_current()))
+
+    asyncio.run(host())
+    assert seen == [(TrioPort, True, False), (AsyncioPort, True)]
+
+
+# -- flags
+
+
+def test_a_flag_may_be_raised_before_it_is_awaited_and_more_than_once(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        flag = port.flag()
+        port.raise_flag(flag)
+        port.raise_flag(flag)
+        port.wake(flag)
+        await flag
+        await in_thread(lambda: port.wake(flag))
+        await checkpoint(3)
+
+    run(main, loop)
+
+
+def test_a_flag_is_raised_from_another_thread(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        for _ in range(100):
+            flag = port.flag()
+            thread = Thread(lambda flag=flag: port.wake(flag))  # type: ignore[misc]
+            await flag
+            thread.outcome()
+
+    run(main, loop)
+
+
+def test_many_threads_raise_their_flags_at_once(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        barrier = threading.Barrier(16)
+
+        async def wait() -> None:
+            flag = port.flag()
+
+            def wake() -> None:
+                barrier.wait()
+                port.wake(flag)
+
+            Thread(wake)
+            await flag
+
+        for _ in range(10):
+            await together(*[wait for _ in range(16)])
+
+    run(main, loop)
+
+
+def test_callbacks_from_other_threads_run_on_the_thread_of_the_loop(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        seen: list[int] = []
+        flag = port.flag()
+
+        def callback() -> None:
+            seen.append(threading.get_ident())
+            port.raise_flag(flag)
+
+        await in_thread(lambda: port.call_soon(callback))
+        await flag
+        assert seen == [threading.get_ident()]
+
+    run(main, loop)
+
+
+def test_a_loop_that_is_over_says_so(loop: str) -> None:
+    async def main() -> tuple[Port, Any]:
+        port = running_port()
+        return port, port.flag()
+
+    port, flag = run(main, loop)
+    assert not port.alive()
+    uses: list[Callable[[], None]] = [lambda: port.wake(flag), lambda: port.call_soon(lambda: None)]
+    for use in [*uses, *uses]:
+        with pytest.raises(LoopGone):
+            use()
+
+
+# -- minding
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_flag_that_is_minded_is_raised_after_a_while(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        for _ in range(3):
+            flag = port.flag()
+            minded = port.mind(flag)
+            await flag
+            minded.discard(flag)
+
+    run(main, loop)
+
+
+@pytest.mark.usefixtures("brief")
+def test_many_flags_are_minded_at_once_and_those_that_come_later(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+
+        async def wait() -> None:
+            for _ in range(5):
+                flag = port.flag()
+                minded = port.mind(flag)
+                await flag
+                minded.discard(flag)
+
+        await together(*[wait for _ in range(50)])
+
+    run(main, loop)
+
+
+def test_a_flag_is_not_raised_before_its_time(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for one whole tick at least, wherever in a tick it began."""
+    monkeypatch.setattr(asyncio_port, "BRIEFLY", 0.02)
+    monkeypatch.setattr(trio_port, "BRIEFLY", 0.02)
+
+    async def main() -> None:
+        port = running_port()
+        now: Callable[[], float] = trio.current_time if loop == "trio" else asyncio.get_running_loop().time
+        for pause in (0.0, 0.005, 0.013):
+            if loop == "trio":
+                await trio.sleep(pause)
+            else:
+                await asyncio.sleep(pause)
+            began = now()
+            flag = port.flag()
+            minded = port.mind(flag)
+            await flag
+            minded.discard(flag)
+            assert now() - began > 0.019
+
+    run(main, loop)
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_minded_flag_that_was_discarded_is_let_go_of_at_once(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        flag = port.flag()
+        minded = port.mind(flag)
+        port.raise_flag(flag)
+        await flag
+        minded.discard(flag)
+        assert flag not in minded
+        await a_while()
+
+    run(main, loop)
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_minded_flag_that_was_forgotten_is_let_go_of_in_a_while(loop: str) -> None:
+    """As after a cancellation of the task that waited."""
+
+    async def main() -> None:
+        port = running_port()
+        flag = port.flag()
+        if loop == "trio":
+            alive: weakref.ref[Any] = weakref.ref(flag.event)
+        else:
+            alive = weakref.ref(flag)
+            flag.cancel()
+        port.mind(flag)
+        del flag
+        await a_while()
+        gc.collect()
+        assert alive() is None
+
+    run(main, loop)
+
+
+# -- two things at once
+
+
+def test_the_companion_runs_beside_and_is_ended_with_the_main_one(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        steps: list[str] = []
+
+        async def companion() -> None:
+            try:
+                steps.append("companion begins")
+                await port.flag()
+            finally:
+                steps.append("companion ends")
+
+        async def main_one() -> None:
+            await checkpoint(3)
+            steps.append("main ends")
+
+        await port.run_beside(main_one, companion)
+        assert steps == ["companion begins", "main ends", "companion ends"]
+
+    run(main, loop)
+
+
+def test_a_companion_that_has_ended_does_not_end_the_main_one(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+
+        async def companion() -> None:
+            pass
+
+        ended: list[bool] = []
+
+        async def main_one() -> None:
+            await checkpoint(10)
+            ended.append(True)
+
+        await port.run_beside(main_one, companion)
+        assert ended
+
+    run(main, loop)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("x"), *([GROUP("x", [OSError()])] if GROUP else [])],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_main_one_raises_comes_out_as_it_is(loop: str, error: Exception) -> None:
+    async def main() -> None:
+        port = running_port()
+        steps: list[str] = []
+
+        async def companion() -> None:
+            try:
+                await port.flag()
+            finally:
+                steps.append("companion ends")
+
+        async def main_one() -> None:
+            await checkpoint()
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            await port.run_beside(main_one, companion)
+        assert caught.value is error
+        assert error.__context__ is None
+        assert steps == ["companion ends"]
+
+    run(main, loop)
+
+
+def test_a_cancellation_ends_both(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        ended: list[str] = []
+
+        async def wait(name: str) -> None:
+            try:
+                await port.flag()
+            finally:
+                ended.append(name)
+
+        async def both() -> None:
+            await port.run_beside(lambda: wait("main"), lambda: wait("companion"))
+
+        if loop == "trio":
+            with trio.move_on_after(0.01) as scope:
+                await both()
+            assert scope.cancelled_caught
+        else:
+            task = asyncio.ensure_future(both())
+            await checkpoint(5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert sorted(ended) == ["companion", "main"]
+
+    run(main, loop)
+
+
+def test_what_runs_beside_leaves_no_garbage(loop: str) -> None:
+    """A streamed response would otherwise wait, with its buffers, for the garbage collector."""
+
+    class Held:
+        pass
+
+    async def main() -> None:
+        port = running_port()
+        held = Held()
+        alive = weakref.ref(held)
+
+        async def companion(held: Held = held) -> None:
+            await port.flag()
+
+        async def main_one(held: Held = held) -> None:
+            await checkpoint(2)
+
+        await port.run_beside(main_one, companion)
+        del companion, main_one, held
+        await checkpoint(3)
+        assert alive() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main, loop)
+    finally:
+        gc.enable()
+
+
+def test_the_vocabulary_is_that_of_both_ports() -> None:
+    wanted = {name for name in vars(ports.Port) if not name.startswith("_")}
+    for port in (AsyncioPort, TrioPort):
+        assert wanted <= set(dir(port))
