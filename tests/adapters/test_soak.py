@@ -7,7 +7,7 @@ import logging
 import pytest
 from support.soaking import Soak, growth
 
-REQUESTS = {"asyncio": 5_000, "uvloop": 2_000, "trio": 1_000}
+REQUESTS = {"asyncio": 5_000, "uvloop": 1_000, "trio": 500}
 
 
 @pytest.mark.req("W-24", "W-27")
@@ -16,5 +16,5 @@ def test_nothing_grows(loop_and_count: tuple[str, int], caplog: pytest.LogCaptur
     """Memory, objects, threads, descriptors, garbage."""
     caplog.set_level(logging.CRITICAL, "bridge")  # the errors of the requests are on purpose
     loop, count = loop_and_count
-    before, after = Soak(loop).run(count, warm_up=500)
+    before, after = Soak(loop).run(count, warm_up=300)
     assert growth(before, after) == []

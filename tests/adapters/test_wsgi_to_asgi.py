@@ -166,7 +166,7 @@ def test_dropped_adapters_leave_no_threads(adapt: Adapt) -> None:
         {"shutdown_timeout": -1},
         {"shutdown_timeout": "10"},
     ],
-    ids=repr,
+    ids=lambda options: next(iter(options)),
 )
 def test_a_wrong_option_is_refused_by_name(options: dict[str, Any]) -> None:
     (name,) = options

@@ -1,0 +1,170 @@
+"""Fixtures: one server per row of the table, and clients that are closed after the test.
+
+All tests of a server belong to one xdist group, so that each server is started once. Its output is
+shown with every test that fails.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from served.servers import GRACE, SERVERS, Server
+from served.wire import TIMEOUT, Client
+from support.served import RunningServer, run_server, settled, wait_until
+
+_SHOWN_LINES = 120
+
+# The tests read memory from /proc and end process groups.
+collect_ignore_glob = [] if sys.platform == "linux" else ["test_*.py"]
+
+
+@dataclass
+class Served:
+    """A running server with the app of `served.app`, and what was opened to it in one test."""
+
+    spec: Server
+    running: RunningServer
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def connect(
+        self, timeout: float = TIMEOUT, receive_buffer: int | None = None, send_buffer: int | None = None
+    ) -> Client:
+        """A new connection, closed at the end of the test; see `HTTP1` for the arguments."""
+        client = self.spec.client(self.running.address, timeout, receive_buffer, send_buffer)
+        self.stack.callback(client.close)
+        return client
+
+    def get(self, target: str) -> Any:
+        """One GET over a connection of its own; it has to be answered by 200."""
+        with self.spec.client(self.running.address) as client:
+            response = client.get(target)
+        assert response.status == 200, response
+        return response
+
+    def probe(self, key: str) -> dict[str, Any]:
+        """What the app's ledger holds under `key`."""
+        found: dict[str, Any] = self.get(f"/probe?key={key}").json()
+        return found
+
+    def until(
+        self, key: str, what: str, condition: Callable[[dict[str, Any]], bool], timeout: float = 10.0
+    ) -> None:
+        """Wait until the ledger's entry `key` meets a condition."""
+        seen: dict[str, Any] = {}
+
+        def holds() -> bool:
+            nonlocal seen
+            seen = self.probe(key)
+            return condition(seen)
+
+        try:
+            wait_until(holds, timeout, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the ledger holds {seen}") from None
+
+    def settled(self, key: str, name: str) -> int:
+        """A count of the ledger's entry `key`, once it has stopped growing for a while."""
+        return settled(lambda: int(self.probe(key).get(name, 0)), f"{name} of {key} no longer grows")
+
+    def release(self, key: str) -> None:
+        """Open the app's gate `key`."""
+        self.get(f"/release?key={key}")
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(spec, id=spec.name, marks=pytest.mark.xdist_group(spec.name)) for spec in SERVERS],
+)
+def spec(request: pytest.FixtureRequest) -> Server:
+    """A row of the table of servers."""
+    found: Server = request.param
+    return found
+
+
+Starter = Callable[..., AbstractContextManager[Served]]
+
+
+@pytest.fixture(scope="session")
+def start(spec: Server, tmp_path_factory: pytest.TempPathFactory) -> Starter:
+    """Starts a server of its own with one of the targets of `served.app`."""
+
+    @contextmanager
+    def started(target: str = "application", grace: int = GRACE) -> Iterator[Served]:
+        directory = tmp_path_factory.mktemp(spec.name)
+        with run_server(lambda port: spec.argv(f"served.app:{target}", port, grace), directory) as running:
+            served = Served(spec, running)
+            _RUNNING.append(served)
+            try:
+                with served.stack:
+                    yield served
+            finally:
+                _RUNNING.remove(served)
+
+    return started
+
+
+_RUNNING: list[Served] = []
+
+
+@pytest.fixture(scope="session")
+def shared_server(start: Starter) -> Iterator[Served]:
+    """The server that most tests share."""
+    with start() as served:
+        served.get("/hello")
+        yield served
+
+
+@pytest.fixture
+def server(shared_server: Served) -> Iterator[Served]:
+    """The shared server, for one test."""
+    served = Served(shared_server.spec, shared_server.running)
+    with served.stack:
+        yield served
+
+
+@pytest.fixture
+def client(server: Served) -> Client:
+    """A connection to the shared server."""
+    return server.connect()
+
+
+@pytest.fixture
+def key() -> str:
+    """A name of its own for what a test does."""
+    return uuid.uuid4().hex
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tell pytest-xdist the groups, where it fails to do so itself.
+
+    pytest-xdist 3.8 appends a test's group to its `_nodeid`, which pytest 9.2 no longer reads, so that
+    without this `--dist loadgroup` silently does not group.
+    """
+    if not getattr(config.option, "loadgroup", False) or not hasattr(pytest.Item, "id"):
+        return
+    attribute = "_id"
+    for item in items:
+        mark = item.get_closest_marker("xdist_group")
+        if mark is not None and "@" not in item.nodeid.rpartition("]")[2]:
+            group = mark.args[0] if mark.args else mark.kwargs["name"]
+            setattr(item, attribute, type(item.id).parse(f"{item.nodeid}@{group}"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the running servers have printed with a failure."""
+    report = yield
+    if report.failed:
+        for served in _RUNNING:
+            lines = served.running.output().splitlines()[-_SHOWN_LINES:]
+            report.sections.append((f"output of {served.spec.name}", "\n".join(lines)))
+    return report

@@ -1,0 +1,578 @@
+"""The documentation: examples run, commands and options exist, links lead somewhere, the site builds.
+
+In README.md and the pages under docs/,
+
+- each ```python block runs, in a fresh interpreter and one namespace for the page. One with a
+  `title="x.py"` is written to that file and imported;
+- `<!-- check ... -->` holds Python that runs at its place in that namespace, and asserts what the example
+  does. `get`, `request` and `serving` are there for it, see below;
+- each command of a ```console block is looked up in its program's own help, and a server is started and
+  asked for `/`;
+- `no-run` behind the language of a block: the Python must compile, the options must exist, no more;
+- `<!-- use: PAGE -->` takes the files of another page.
+
+`python tests/test_docs.py PAGE` runs the examples of one page in the current folder.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import functools
+import importlib
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+import bridge
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+DOCS = ROOT / "docs"
+
+# A page takes a few seconds, mostly for imports and servers that start and stop.
+PAGE_TIMEOUT = 240
+
+
+# --- what is in a page
+
+
+class Block(NamedTuple):
+    """One thing on a page that concerns the tests."""
+
+    kind: str
+    """The language of a fence; `check` or `use` for a comment."""
+    text: str
+    line: int
+    title: str = ""
+    runs: bool = True
+
+
+_PARTS = re.compile(
+    r"^(?P<indent> *)(?P<fence>```+)(?P<info>[^\n`]*)\n(?P<code>.*?)^ *(?P=fence)[ ]*$"
+    r"|^<!-- (?P<comment>check|use:)\s(?P<inside>.*?)-->",
+    re.M | re.S,
+)
+
+
+def blocks_of(text: str) -> list[Block]:
+    """The fences and comments of a page, in order."""
+    found = []
+    for match in _PARTS.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        if match["comment"]:
+            found.append(Block(match["comment"].rstrip(":"), match["inside"].strip() + "\n", line))
+        else:
+            language, _, options = match["info"].strip().partition(" ")
+            title = re.search(r'title="([^"]+)"', options)
+            code = re.sub(f"^{match['indent']}", "", match["code"], flags=re.M)
+            found.append(
+                Block(language, code, line, title[1] if title else "", "no-run" not in options.split())
+            )
+    return found
+
+
+def pages() -> list[str]:
+    """All pages, by their path from the root of the checkout."""
+    found = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+    return [page.relative_to(ROOT).as_posix() for page in found]
+
+
+PAGES = pages()
+
+
+@functools.cache
+def blocks_on(page: str) -> list[Block]:
+    return blocks_of((ROOT / page).read_text(encoding="utf-8"))
+
+
+def files_of(page: str) -> list[Block]:
+    """The blocks of a page that are files, those that it takes from another page among them."""
+    found = []
+    for block in blocks_on(page):
+        if block.kind == "use":
+            found += files_of(f"docs/{block.text.strip()}")
+        elif block.title and block.kind == "python":
+            found.append(block)
+    return found
+
+
+# --- for the checks on the pages
+
+
+def request(app: Any, method: str, url: str, content: Any = None, **options: Any) -> httpx2.Response:
+    """Ask an ASGI app, in this process. Pieces as `content` make a body of unknown length."""
+
+    async def main() -> httpx2.Response:
+        body = content
+        if isinstance(content, Iterator):
+
+            async def pieces() -> AsyncIterator[bytes]:
+                for piece in content:
+                    yield piece
+
+            body = pieces()
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app), base_url="http://app.test"
+        ) as client:
+            answer: httpx2.Response = await client.request(method, url, content=body, **options)
+            return answer
+
+    return asyncio.run(main())
+
+
+def get(app: Any, url: str, **options: Any) -> httpx2.Response:
+    """Ask an ASGI app by GET, in this process."""
+    return request(app, "GET", url, **options)
+
+
+@contextlib.contextmanager
+def serving(app: Any) -> Iterator[httpx2.Client]:
+    """Serve an app on Uvicorn, lifespan included; gives a client for it."""
+    import uvicorn
+
+    config = uvicorn.Config(app, port=0, lifespan="on", log_level="warning", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive(), "Uvicorn has not started"
+            assert time.monotonic() < deadline, "Uvicorn does not start"
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+# --- examples
+
+
+def run_page(page: str) -> None:
+    """Run the examples of a page, here and now. A traceback shows the page and its lines."""
+    sys.path.insert(0, os.getcwd())
+    namespace: dict[str, Any] = {"__name__": "page", "get": get, "request": request, "serving": serving}
+    for block in files_of(page):
+        if block not in blocks_on(page):
+            Path(block.title).write_text(block.text, encoding="utf-8")
+    for block in blocks_on(page):
+        if block.kind not in ("python", "check") or not block.runs:
+            continue
+        if block.title:
+            path = Path(block.title)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+            importlib.invalidate_caches()
+            importlib.import_module(path.with_suffix("").as_posix().replace("/", "."))
+        else:
+            # So that a traceback counts lines as the page does; the block begins below its fence.
+            code = compile("\n" * block.line + block.text, str(ROOT / page), "exec")
+            exec(code, namespace)
+
+
+def in_a_fresh_interpreter(page: str, folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", __file__, page],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PAGE_TIMEOUT / 2,
+        check=False,
+    )
+    assert done.returncode == 0, f"{page}:\n{done.stdout}"
+
+
+def environment() -> dict[str, str]:
+    """This process's variables, without a server's, and with the package that is under test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("UVICORN_", "DJANGO_"))}
+    return {**kept, "PYTHONPATH": str(Path(bridge.__file__).parent.parent)}
+
+
+def has_something_to_run(page: str) -> bool:
+    return any(block.runs and block.kind in ("python", "check", "use") for block in blocks_on(page))
+
+
+@pytest.mark.timeout(PAGE_TIMEOUT)
+@pytest.mark.parametrize("page", [page for page in PAGES if has_something_to_run(page)])
+def test_the_examples_of_a_page_do_what_it_says(page: str, tmp_path: Path) -> None:
+    """The Python runs and holds what is checked; then each server command serves the page's files."""
+    from support.served import HOST, run_server
+
+    in_a_fresh_interpreter(page, tmp_path)
+    for command in served_commands(page):
+        argv = shlex.split(command)
+
+        def started(port: int, argv: list[str] = argv) -> list[str]:
+            return [*executable(argv[0]), *argv[1:], *SERVERS[argv[0]](HOST, port)]
+
+        with run_server(started, tmp_path, environment()) as server:
+            try:
+                answer = httpx2.get(f"http://{HOST}:{server.address[1]}/", trust_env=False, timeout=20)
+            except httpx2.HTTPError as error:
+                pytest.fail(f"{page}: {command}: {error!r}\n{server.output()}")
+            assert answer.status_code < 500, f"{page}: {command}\n{server.output()}"
+            if argv[0] == "bridge":
+                # With --reload it is a child that says so, perhaps after the socket is there.
+                assert " on Uvicorn at http://" in server.output(), f"{page}: {command}\n{server.output()}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_that_do_not_run_are_python_at_least(page: str) -> None:
+    for block in blocks_on(page):
+        if block.kind == "python" and not block.runs:
+            ast.parse(block.text, f"{page}:{block.line}")
+
+
+def test_blocks_are_found_where_they_are() -> None:
+    """The reader of pages itself: fences, titles, comments, indentation, and what is not to run."""
+    text = (
+        'text\n\n```python title="a.py"\nx = 1\n```\n\n<!-- check\nassert x\n-->\n\n'
+        "- a list\n\n    ```console no-run\n    $ ls\n    ```\n\n"
+        "<!-- use: b.md -->\n```python no-run\ny\n```\n"
+    )
+    assert blocks_of(text) == [
+        Block("python", "x = 1\n", 3, "a.py"),
+        Block("check", "assert x\n", 7),
+        Block("console", "$ ls\n", 13, "", False),
+        Block("use", "b.md\n", 17),
+        Block("python", "y\n", 18, "", False),
+    ]
+
+
+def test_a_wrong_check_fails_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the tests of all pages would pass whatever they say."""
+    page = tmp_path / "wrong.md"
+    page.write_text("# Wrong\n\n```python\nx = 1\n```\n\n<!-- check\nassert x == 2, 'planned'\n-->\n")
+    with pytest.raises(AssertionError, match=r"(?s)wrong\.md.*line 8.*planned"):
+        in_a_fresh_interpreter(str(page), tmp_path)
+
+
+# --- commands
+
+SERVERS: Mapping[str, Any] = {
+    "bridge": lambda host, port: ["--port", str(port)],
+    "uvicorn": lambda host, port: ["--port", str(port)],
+    "hypercorn": lambda host, port: ["--bind", f"{host}:{port}"],
+    "daphne": lambda host, port: ["--port", str(port)],
+    "granian": lambda host, port: ["--port", str(port), "--workers-kill-timeout", "2"],
+    "gunicorn": lambda host, port: ["--bind", f"{host}:{port}", "--no-control-socket"],
+}
+"""By program: what makes it listen where the test wants it to, and leave when the test is over."""
+
+# Programs whose options are not looked up.
+PLAIN = frozenset({".", "curl", "printf"})
+
+
+def executable(program: str) -> list[str]:
+    """The program beside this interpreter, as a user would call it; as a module if it is not there."""
+    script = Path(sys.executable).parent / program
+    return [str(script)] if script.exists() else [sys.executable, "-m", program]
+
+
+def commands_of(block: Block) -> list[str]:
+    """What stands behind the prompts of a console, one command each."""
+    lines = [line[2:] for line in block.text.splitlines() if line.startswith("$ ")]
+    return [part.strip() for line in lines for part in re.split(r"&&|\|", line)]
+
+
+def commands_on(page: str) -> list[str]:
+    return [command for block in blocks_on(page) if block.kind == "console" for command in commands_of(block)]
+
+
+def served_commands(page: str) -> list[str]:
+    return [
+        command
+        for block in blocks_on(page)
+        if block.kind == "console" and block.runs
+        for command in commands_of(block)
+        if shlex.split(command)[0] in SERVERS
+    ]
+
+
+@functools.cache
+def help_of(*command: str) -> str:
+    done = subprocess.run(
+        [*command, "--help"],
+        cwd=ROOT,
+        env={**environment(), "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def click_command(program: str) -> Any:
+    """The parser of a program that is built on click; `None` if it is built on something else."""
+    if program == "uvicorn":
+        return importlib.import_module("uvicorn.main").main
+    if program == "granian":
+        return importlib.import_module("granian.cli").cli
+    if program == "bridge":
+        return importlib.import_module("bridge.serving.command").command
+    return None
+
+
+def check_command(argv: list[str]) -> None:
+    """Fail if a command has an option that its program does not know, or names what is not there."""
+    program, *arguments = argv
+    if program in PLAIN:
+        return
+    program = Path(program).name
+    if program in ("python", "python3"):
+        check_python(arguments)
+    elif program == "pip":
+        check_extras(arguments)
+    elif program in ("pytest", "ruff", "mypy", "mkdocs"):
+        subcommand = [arguments[0]] if program in ("ruff", "mkdocs") else []
+        check_options(arguments, help_of(sys.executable, "-m", program, *subcommand))
+        for argument in arguments:
+            assert not argument.startswith("tests/") or (ROOT / argument).exists(), argument
+    elif program == "run" and argv[0] == ".ci/run":
+        assert (ROOT / argv[0]).exists()
+    elif program == "bridge" and arguments == ["--version"]:
+        assert "--version" in help_of(*executable(program))
+    elif program in SERVERS:
+        if program == "bridge":
+            assert arguments.pop(0) == "serve"
+        parser = click_command(program)
+        if parser is not None:
+            parser.make_context(program, arguments)  # raises for what it does not know
+        else:
+            check_options(arguments, help_of(*executable(program)))
+    else:
+        pytest.fail(f"nobody knows how to check {program!r}")
+
+
+def check_options(arguments: list[str], known: str) -> None:
+    for argument in arguments:
+        if argument.startswith("--"):
+            option = argument.partition("=")[0]
+            assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", known), f"no option {option}"
+
+
+def check_python(arguments: list[str]) -> None:
+    if arguments[:2] == ["-m", "venv"]:
+        return
+    if arguments[0] == "-m":
+        check_options(arguments[2:], help_of(sys.executable, *arguments[:2]))
+    else:
+        check_options(arguments[1:], help_of(sys.executable, arguments[0]))
+
+
+def check_extras(arguments: list[str]) -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert arguments.pop(0) == "install"
+    for argument in arguments:
+        name, _, extras = argument.partition("[")
+        if name == "wsgi-asgi-bridge" or name.startswith("."):
+            for extra in filter(None, extras.rstrip("]").split(",")):
+                assert re.search(rf"^{extra} = \[", project, re.M), f"no extra {extra!r}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_on(page)])
+def test_commands_have_only_options_that_exist(page: str) -> None:
+    for command in commands_on(page):
+        try:
+            check_command(shlex.split(command))
+        except Exception as error:
+            pytest.fail(f"{page}: {command}: {error}")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bridge serve app:app --no-such-option",
+        "bridge serve app:app --interface cgi",
+        "uvicorn app:app --no-such-option",
+        "hypercorn app:app --no-such-option",
+        "gunicorn app:app --worker-clas asgi",
+        "pip install '.[no-such-extra]'",
+        "python tests/support/conformance.py --no-such-option",
+        "no-such-program",
+    ],
+)
+def test_a_wrong_command_is_found(command: str) -> None:
+    with pytest.raises((Exception, pytest.fail.Exception)):
+        check_command(shlex.split(command))
+
+
+def test_the_options_of_the_serve_guide_are_in_its_help() -> None:
+    """Options that stand in the running text of any page, behind `bridge serve`."""
+    known = help_of(*executable("bridge"), "serve")
+    text = (DOCS / "howto" / "serve.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(--[a-z-]+)", text))
+    assert named
+    check_options(sorted(named), known)
+
+
+# --- what is written down and can go stale
+
+
+def test_defaults_are_as_written() -> None:
+    """The pages on threads, uploads and streaming, and the docstrings, give these numbers."""
+    from bridge.adapters import refusals, wsgi_input, wsgi_to_asgi
+    from bridge.engines import thread_pool
+    from bridge.serving import uvicorn_server
+
+    assert wsgi_to_asgi.DEFAULT_PREBUFFER == 64 * 1024
+    assert wsgi_to_asgi.DEFAULT_AHEAD == 256 * 1024
+    assert wsgi_to_asgi.DEFAULT_SHUTDOWN_TIMEOUT == 10
+    assert thread_pool.DEFAULT_THREADS == 40
+    assert thread_pool.DEFAULT_STREAMS == 512
+    assert thread_pool.STREAMING_LONG == 0.5
+    assert wsgi_input._SPOOL_MEMORY == 1024 * 1024
+    assert refusals.RETRY_AFTER == 1
+    assert (uvicorn_server.GRACE, uvicorn_server.GRACE_WITH_RELOAD) == (8, 1)
+
+
+def generator() -> ModuleType:
+    """docs/_generate.py, which mkdocs loads as a hook."""
+    return load("bridge_docs_generate", DOCS / "_generate.py")
+
+
+def load(name: str, path: Path) -> ModuleType:
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def test_every_environ_key_is_explained() -> None:
+    """The table has what the adapter sets, and nothing else; both kinds of disagreement are found."""
+    module = generator()
+    table = module.environ_keys()
+    for key in ("REQUEST_METHOD", "wsgi.input_terminated", "asgi.scope", "bridge.send_trailers", "SSL_*"):
+        assert f"| `{key}` |" in table
+    environ = module.environ_of(module.SCOPE)
+    assert isinstance(environ, dict)
+    names = [row["name"] for row in module._toml(DOCS / "_environ.toml")["key"]]
+    with pytest.raises(module.GenerationError, match=r"not explained: wsgi\.new"):
+        module._check_complete({**environ, "wsgi.new": 1}, names)
+    with pytest.raises(module.GenerationError, match="not set by the adapter: HTTPS_OLD"):
+        module._check_complete(environ, [*names, "HTTPS_OLD"])
+
+
+def test_examples_of_losses_are_what_the_adapter_does() -> None:
+    table = generator().environ_losses()
+    assert "`HTTP_X_USER`: `'ada'`" in table
+    assert "answered with 400" in table
+    assert "no `HTTP_PROXY`" in table
+
+
+def test_the_design_page_lists_every_module() -> None:
+    text = (DOCS / "explanation" / "design.md").read_text(encoding="utf-8")
+    package = ROOT / "bridge"
+    missing = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if not path.name.startswith("_") and path.parent.name != "serving" and f" {path.name} " not in text
+    ]
+    assert missing == []
+
+
+@pytest.mark.timeout(PAGE_TIMEOUT)
+def test_the_comparison_says_of_bridge_what_bridge_does() -> None:
+    """What it says of the others was true of the versions that it names; that is not asked again here."""
+    done = subprocess.run(
+        [sys.executable, str(DOCS / "_compare.py"), "bridge"],
+        env={**environment(), "PYTHONWARNINGS": "ignore"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PAGE_TIMEOUT / 2,
+        check=True,
+    )
+    answers = dict(line.split() for line in done.stdout.splitlines())
+    page = (DOCS / "explanation" / "comparison.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| (?P<question>.+?) \| (?P<bridge>\**(?:yes|no)\**) \| ", page, re.M))
+    questions = {
+        name: each.question for name, each in load("bridge_docs_compare", DOCS / "_compare.py").PROBES.items()
+    }
+    assert answers.keys() == questions.keys()
+    assert shown.keys() == set(questions.values()), "run docs/_compare.py --write"
+    wrong = {name for name, answer in answers.items() if shown[questions[name]].strip("*") != answer}
+    assert wrong == set()
+
+
+# --- links and the site
+
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]^]+\]: (\S+)", re.M)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_within_the_project_lead_somewhere(page: str) -> None:
+    """Anchors are mkdocs' business: it checks them while it builds."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.S)
+    lost = []
+    for match in _LINK.finditer(text):
+        link = urlsplit(match[1] or match[2])
+        if link.scheme or link.netloc or not link.path:
+            continue
+        target = (ROOT / page).parent / link.path
+        # The benchmark page is made by a run; until there is one, the site has a page that says so.
+        if not target.exists() and target.resolve() != DOCS / "benchmarks.md":
+            lost.append(match[0])
+    assert lost == []
+
+
+@pytest.mark.timeout(PAGE_TIMEOUT)
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*executable("mkdocs"), "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        env={**environment(), "NO_MKDOCS_2_WARNING": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PAGE_TIMEOUT / 2,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = tmp_path / "site"
+    built = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
+    assert {"index.html", "tutorial/index.html", "benchmarks/index.html"} <= built
+    assert not [name for name in built if name.endswith((".py", ".toml", ".md"))]
+    texts = {name: (site / name).read_text(encoding="utf-8") for name in built if name.endswith(".html")}
+    for name, text in texts.items():
+        for left in ("<!-- check", "<!-- use:", "<!-- generate", "```", "--8&lt;--"):
+            assert left not in text, f"{left!r} is left in {name}"
+    assert 'id="e-07"' in texts["project/conformance/index.html"]
+    assert "bridge.send_trailers" in texts["reference/environ/index.html"]
+    assert "shutdown_timeout" in texts["reference/wsgi-to-asgi/index.html"]
+    assert "oldest_wait" in texts["reference/thread-pool/index.html"]
+    assert "--threads" in texts["reference/command-line/index.html"]
+    # Nothing is fetched from elsewhere when a page is read.
+    for name, text in texts.items():
+        fetched = re.findall(r'<(?:script|link|img)\b[^>]*?(?:src|href)="(https?://[^"]+)"', text)
+        assert fetched == [], f"{name} fetches {fetched}"
+
+
+if __name__ == "__main__":
+    run_page(sys.argv[1])
