@@ -28,8 +28,10 @@ ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 Environ: TypeAlias = dict[str, Any]
 """What a WSGI server knows of a request (PEP 3333, "environ Variables")."""
 
-ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None]"
-"""What `sys.exc_info()` gives inside an `except` block."""
+ExcInfo: TypeAlias = (
+    "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
+)
+"""What `sys.exc_info()` gives; outside of an `except` block, three times `None`."""
 
 WSGIApp: TypeAlias = Callable[[Any, Any], Iterable[bytes]]
 """A WSGI application: called once a request with `(environ, start_response)`."""

@@ -51,6 +51,7 @@ DEFAULT_SHUTDOWN_TIMEOUT = 10.0
 # than a send for small ones, and larger ones are not copied.
 _JOIN_LIMIT = 64 * 1024
 
+_ENDS_BY_LENGTH = frozenset({"HTTP/1.0", "HTTP/1.1"})
 _GONE = "the client disconnected, or the server cancelled the request, before the response was complete"
 
 
@@ -172,7 +173,10 @@ class WSGIToASGI:
         except RequestError as refusal:
             return await refuse(send, refusal, head=_is_head(scope))
         # Without a body there is nothing to receive, to limit or to feed to the app.
-        body = RequestBody(length, self._max_body) if announces_body else None
+        body = None
+        if announces_body:
+            awaits_end = environ["SERVER_PROTOCOL"] not in _ENDS_BY_LENGTH
+            body = RequestBody(length, self._max_body, awaits_end=awaits_end)
         chunks: list[bytes] = []
         if body is not None and not expects_continue:
             size = 0

@@ -94,3 +94,11 @@ def _clock_of_this_thread(ident: int) -> Callable[[], float] | None:
     except OSError:
         return None
     return lambda: time.clock_gettime(clock)
+
+
+def _no_clock() -> float:
+    return 0.0
+
+
+thread_cpu: Callable[[], float] = getattr(time, "thread_time", _no_clock)
+"""The CPU time of the calling thread in seconds; always 0 where the platform does not tell."""

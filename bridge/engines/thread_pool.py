@@ -39,7 +39,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ..exceptions import PoolClosed, PoolError, PoolFull, QueueTimeout, UsageError
-from .load import LoadMeter
+from .load import LoadMeter, thread_cpu
 
 logger = logging.getLogger("bridge.pool")
 
@@ -71,6 +71,11 @@ _LONG_RUN = 0.005
 _BREATH = 0.00005
 # Weight of the newest job in the running average of waits.
 _AVERAGE = 0.05
+# The governor acts if at least this share of the jobs burn CPU, by a running average in which the
+# newest measured job has this weight; of short jobs, one in so many is measured.
+_MOST_BURN = 0.5
+_BURNERS_AVERAGE = 0.2
+_SAMPLE = 8
 
 
 class Job:
@@ -128,6 +133,7 @@ class Worker:
     __slots__ = (
         "_core",
         "_gate",
+        "cpu_at_start",
         "ident",
         "job",
         "lent",
@@ -149,6 +155,7 @@ class Worker:
         self.lent = False
         self.streaming_since = 0.0  # 0: the job is not streaming
         self.woken = False
+        self.cpu_at_start: float | None = None  # None: not measured
         self.memo: Any = None  # for jobs: what one leaves in the thread for the next
 
     def lend_slot(self) -> None:
@@ -200,6 +207,7 @@ class _Core:
         self.last_taken = 0.0
         self.last_taker: Worker | None = None
         self.average_run = 0.0
+        self.burners = 1.0  # share of the jobs lately that burned CPU; the worst is assumed at first
         self.numbered = 0
         self.started = self.completed = self.rejected = 0
         self.average_wait = 0.0
@@ -228,10 +236,8 @@ class _Core:
                 self.last_taken = now  # the queue begins to stand still now, not when it last moved
             self.jobs.append(job)
             self.waiting += 1
-            if not self.waking and (
-                not self.busy or not self.meter.burning(now, submitting=True) or not self._arm_governor()
-            ):
-                worker = self._wake()
+            if not self.waking:
+                worker = self._governed_wake(now, submitting=True) if self.busy else self._wake()
         if worker is not None:
             self._start(worker)
 
@@ -298,11 +304,19 @@ class _Core:
         worker.woken = True
         return worker
 
-    def _governed_wake(self, now: float) -> Worker | None:
+    def _governed_wake(self, now: float, *, submitting: bool = False) -> Worker | None:
         """As `_wake`, but not while the workers that are awake burn CPU."""
-        if self.meter.burning(now) and self._arm_governor():
+        if self._burning(now, submitting=submitting) and self._arm_governor():
             return None
         return self._wake()
+
+    def _burning(self, now: float, *, submitting: bool = False) -> bool:
+        """Whether the interpreter is saturated, and by jobs that burn CPU rather than wait.
+
+        One job that computes for seconds saturates it too; as long as most of the others wait for
+        something, they are better off with threads of their own.
+        """
+        return self.meter.burning(now, submitting=submitting) and self.burners >= _MOST_BURN
 
     def _start(self, worker: Worker) -> None:
         """Let a chosen worker go, without the lock: open its gate, or start its thread."""
@@ -338,12 +352,12 @@ class _Core:
         while True:
             next_worker = None
             with self.lock:
-                if job is not None and not self._may_go_on(worker, job):
+                now = time.monotonic()
+                if job is not None and not self._may_go_on(worker, job, now):
                     return
                 if worker.woken:
                     worker.woken = False
                     self.waking = False
-                now = time.monotonic()
                 if job is not None and self.waiting and self._is_one_too_many(worker, now):
                     job = None
                 else:
@@ -364,6 +378,13 @@ class _Core:
                     self.average_wait += (now - job.enqueued - self.average_wait) * _AVERAGE
                     worker.job = job
                     worker.since = now
+                    # Sampled, since reading the clock costs a system call and most jobs are short.
+                    worker.cpu_at_start = (
+                        thread_cpu()
+                        if self.meter.was_burning
+                        and (not self.started % _SAMPLE or self.average_run > _LONG_RUN)
+                        else None
+                    )
                     if self.waiting and not self.waking:
                         next_worker = self._governed_wake(now)
             if job is None:
@@ -393,7 +414,7 @@ class _Core:
             self.busy > 1
             and self.last_taker is not worker
             and now - self.last_taken < self._standstill()
-            and self.meter.burning(now)
+            and self._burning(now)
         )
 
     def _standstill(self) -> float:
@@ -401,13 +422,17 @@ class _Core:
         # Not longer without end: the average contains streams, and jobs that were stuck.
         return min(max(_STANDSTILL, _USUAL_RUNS * self.average_run), _LONGEST_STANDSTILL)
 
-    def _may_go_on(self, worker: Worker, job: Job) -> bool:
+    def _may_go_on(self, worker: Worker, job: Job, now: float) -> bool:
         """Account for the end of a job, with the lock held; return whether the worker may take another."""
         if worker not in self.workers:
             return False  # the child of a fork that the job made: the pool began anew, without this one
         job.state = Job.DONE
         worker.job = None
         worker.streaming_since = 0.0
+        if worker.cpu_at_start is not None:
+            # Of the time it took, a job that burns CPU had its share, as one of those that are busy.
+            used = (thread_cpu() - worker.cpu_at_start) * self.busy
+            self.burners += ((used >= (now - worker.since) / 2) - self.burners) * _BURNERS_AVERAGE
         self.completed += 1
         if worker.lent:
             worker.lent = False
@@ -509,7 +534,7 @@ class _Core:
         patience = 0.0
         if self.busy:
             patience = min(self._standstill() * (1 << min(self.busy - 1, 10)), _LONGEST_STANDSTILL)
-        if now - self.last_taken < patience and self.meter.burning(now):
+        if now - self.last_taken < patience and self._burning(now):
             return None
         return self._wake() if self.busy < self.threads else None
 
@@ -755,7 +780,15 @@ class ThreadPool:
 
         Returns:
             Whether all jobs have ended.
+
+        Raises:
+            UsageError: the caller is one of the pool's own jobs, which would wait for itself.
         """
+        ident = threading.get_ident()
+        if any(worker.ident == ident and worker.job is not None for worker in self._core.workers.copy()):
+            raise UsageError(
+                "a job of the pool cannot wait for the pool to be drained: it would wait for itself"
+            )
         quiet = self._core.wait_until_quiet(timeout)
         self._core.dismiss_idle()
         return quiet

@@ -193,9 +193,7 @@ def _add_paths(environ: Environ, scope: Scope, query_string: str) -> None:
     if path[:1] != "/" or (root_path and "://" in path):
         path, raw_path = _origin_form(environ, path, raw_path, root_path)
     if root_path or text.REPLACEMENT in path:
-        script_name, path_info = _split_root(
-            path, raw_path, root_path, scope.get("app_root_path"), slashed
-        )
+        script_name, path_info = _split_root(path, raw_path, root_path, scope.get("app_root_path"), slashed)
     else:
         script_name, path_info = "", text.tunnel(path)
     if not path_info and not script_name:

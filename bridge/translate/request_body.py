@@ -16,6 +16,9 @@ class RequestBody:
     Args:
         content_length: the announced length, `None` if unknown. Bytes beyond it are cut (E-40).
         limit: the most bytes that are accepted, `None` for no limit.
+        awaits_end: all announced bytes are not the end; that is for the server to say. So it is on
+            HTTP/2 and 3, where the end of the stream may come later, and servers fail if a response
+            is complete before it.
 
     Attributes:
         complete: the whole body has been fed.
@@ -23,9 +26,12 @@ class RequestBody:
         gone: the client has disconnected.
     """
 
-    __slots__ = ("_limit", "_remaining", "_size", "complete", "error", "gone")
+    __slots__ = ("_awaits_end", "_limit", "_remaining", "_size", "complete", "error", "gone")
 
-    def __init__(self, content_length: int | None, limit: int | None = None) -> None:
+    def __init__(
+        self, content_length: int | None, limit: int | None = None, *, awaits_end: bool = False
+    ) -> None:
+        self._awaits_end = awaits_end
         self._remaining = content_length
         self._limit = limit
         self._size = 0
@@ -47,7 +53,9 @@ class RequestBody:
         kind = message["type"]
         if kind == "http.disconnect":
             self.gone = True
-            if not self.complete and self.error is None:
+            if self._remaining == 0:
+                self.complete = True  # only the word that it is over was missing
+            elif not self.complete and self.error is None:
                 self.error = ClientDisconnected("the client left before the request body was complete")
             return b""
         if kind != "http.request":
@@ -59,17 +67,18 @@ class RequestBody:
             chunk = bytes(chunk)
         remaining = self._remaining
         if remaining is not None:
-            if len(chunk) >= remaining:
+            if len(chunk) > remaining:
+                chunk = chunk[:remaining]
                 self.complete = True
-                chunk = chunk[:remaining] if len(chunk) > remaining else chunk
-            self._remaining = remaining - len(chunk)
+            remaining = self._remaining = remaining - len(chunk)
+            if remaining == 0 and not self._awaits_end:
+                self.complete = True
         self._size += len(chunk)
         if self._limit is not None and self._size > self._limit:
-            self.complete = False
             self.error = _too_large(self._limit)
             return b""
         if not self.complete and not message.get("more_body", False):
-            if remaining is None:
+            if not remaining:
                 self.complete = True
             else:
                 self.error = ClientDisconnected(

@@ -92,6 +92,10 @@ class WSGIResponse:
         """
         if exc_info is not None:
             try:
+                if exc_info[1] is None:
+                    raise ApplicationError(
+                        "start_response() was given exc_info outside of an except block; it holds nothing"
+                    )
                 if self.state is _SENT:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:

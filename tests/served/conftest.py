@@ -140,23 +140,6 @@ def key() -> str:
     return uuid.uuid4().hex
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist the groups, where it fails to do so itself.
-
-    pytest-xdist 3.8 appends a test's group to its `_nodeid`, which pytest 9.2 no longer reads, so that
-    without this `--dist loadgroup` silently does not group.
-    """
-    if not getattr(config.option, "loadgroup", False) or not hasattr(pytest.Item, "id"):
-        return
-    attribute = "_id"
-    for item in items:
-        mark = item.get_closest_marker("xdist_group")
-        if mark is not None and "@" not in item.nodeid.rpartition("]")[2]:
-            group = mark.args[0] if mark.args else mark.kwargs["name"]
-            setattr(item, attribute, type(item.id).parse(f"{item.nodeid}@{group}"))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

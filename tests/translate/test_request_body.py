@@ -169,3 +169,31 @@ def test_any_division_gives_the_same_body_or_an_error(
     # A length of 0 is complete with the first message, even if the client leaves right after it.
     assert (body.complete, body.error is None, body.gone) == (whole, whole, True)
     assert out == data[:length]
+
+
+@pytest.mark.req("E-40")
+def test_where_the_server_frames_the_body_its_end_is_awaited() -> None:
+    """On HTTP/2 the announced bytes may all be there before the stream has ended."""
+    body = RequestBody(3, awaits_end=True)
+    assert body.feed({"type": "http.request", "body": b"abc", "more_body": True}) == b"abc"
+    assert not body.complete
+    assert body.feed({"type": "http.request", "body": b"", "more_body": False}) == b""
+    assert body.complete
+    assert body.error is None
+
+
+@pytest.mark.req("E-40")
+def test_a_client_that_leaves_after_the_last_announced_byte_has_sent_a_whole_body() -> None:
+    body = RequestBody(3, awaits_end=True)
+    body.feed({"type": "http.request", "body": b"abc", "more_body": True})
+    body.feed({"type": "http.disconnect"})
+    assert body.complete
+    assert body.gone
+    assert body.error is None
+
+
+@pytest.mark.req("E-40")
+def test_bytes_beyond_the_announced_ones_end_the_body_at_once() -> None:
+    body = RequestBody(3, awaits_end=True)
+    assert body.feed({"type": "http.request", "body": b"abcd", "more_body": True}) == b"abc"
+    assert body.complete
