@@ -215,10 +215,14 @@ def has_something_to_run(page: str) -> bool:
 
 @pytest.mark.timeout(PAGE_TIMEOUT)
 @pytest.mark.parametrize("page", [page for page in PAGES if has_something_to_run(page)])
-def test_the_examples_of_a_page_do_what_it_says(page: str, tmp_path: Path) -> None:
+def test_the_examples_of_a_page_do_what_it_says(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The Python runs and holds what is checked; then each server command serves the page's files."""
     from support.served import HOST, run_server
 
+    # Tests that set Django up in this process leave it here, for servers to inherit.
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     in_a_fresh_interpreter(page, tmp_path)
     for command in served_commands(page):
         argv = shlex.split(command)

@@ -18,7 +18,8 @@ from typing import Any
 
 from .._version import __version__
 from ..engines.handoff import Inbound
-from ..engines.ports import Port, running_port
+from ..engines.ports import Port
+from ..engines.running import running_port
 from ..engines.thread_pool import DEFAULT_THREADS, ThreadPool
 from ..exceptions import (
     BodyTooLarge,

@@ -1,4 +1,4 @@
-"""What may be asked of an async library, and which one is running.
+"""What may be asked of an async library.
 
 A port belongs to one event loop. Everything that crosses from a thread to that loop goes through
 its `wake`, so wake-ups can be coalesced in one place.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
-
-from ..exceptions import UsageError
 
 # How long a wait counts as brief: after it, a waiting task looks after other things as well.
 BRIEFLY = 0.1
@@ -78,26 +76,3 @@ def in_trio_task() -> bool:
     # use), or where its import has been forbidden by `None`.
     lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
     return lowlevel is not None and bool(lowlevel.in_trio_task())
-
-
-def running_port() -> Port:
-    """A new port to the loop that runs the calling task.
-
-    Raises:
-        UsageError: neither asyncio nor trio runs the caller.
-    """
-    # Asked first: in trio's guest mode, an asyncio loop runs underneath.
-    if in_trio_task():
-        from . import trio_port
-
-        return trio_port.TrioPort(sys.modules["trio"].lowlevel.current_trio_token())
-    asyncio = sys.modules.get("asyncio")
-    loop = asyncio._get_running_loop() if asyncio is not None else None
-    if loop is None:
-        raise UsageError(
-            "expected to be awaited on a running asyncio or trio event loop; found neither. "
-            "Serve the app with an ASGI server, or await it inside asyncio.run() or trio.run()"
-        )
-    from . import asyncio_port
-
-    return asyncio_port.AsyncioPort(loop)

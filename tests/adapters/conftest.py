@@ -26,6 +26,7 @@ def loop(request: pytest.FixtureRequest) -> str:
 def adapt() -> Iterator[Adapt]:
     """`WSGIToASGI`; after the test, each adapter's pool must be at rest and its threads must end."""
     made: list[WSGIToASGI] = []
+    before = set(threading.enumerate())  # other tests' pools are theirs to look after
 
     def make(app: Any, **options: Any) -> WSGIToASGI:
         adapter = WSGIToASGI(app, **options)
@@ -36,6 +37,10 @@ def adapt() -> Iterator[Adapt]:
     for adapter in made:
         assert adapter.pool.drain(_GRACE), f"workers are stuck:\n{adapter.pool.dump(0.0)}"
     for thread in threading.enumerate():
-        if thread.name.startswith("bridge-") and not thread.name.endswith("-governor"):
+        if (
+            thread not in before
+            and thread.name.startswith("bridge-")
+            and not thread.name.endswith("-governor")
+        ):
             thread.join(_GRACE)
             assert not thread.is_alive(), f"{thread.name} outlived its pool"

@@ -138,7 +138,7 @@ def test_a_shared_pool_is_not_waited_for(adapt: Adapt, loop: str) -> None:
     """Others use it."""
     app = Held()
     pool = ThreadPool(2)
-    other, adapter = adapt(app, pool=pool), adapt(answer(), pool=pool)
+    other, adapter = adapt(app, pool=pool), adapt(answer(), pool=pool, shutdown_timeout=None)
     request = Exchange(other)
     lifespan = Exchange(adapter, lifespan_scope(), [STARTUP, app.entered, SHUTDOWN])
 

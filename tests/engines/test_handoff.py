@@ -24,7 +24,7 @@ from support.engines import PATIENCE, FakePort, Thread, checkpoint, eventually, 
 from bridge.engines import handoff
 from bridge.engines.asyncio_port import AsyncioPort
 from bridge.engines.handoff import Inbound, Outbound
-from bridge.engines.ports import running_port
+from bridge.engines.running import running_port
 from bridge.exceptions import ClientDisconnected, LoopGone
 
 
@@ -520,7 +520,7 @@ warnings.simplefilter("ignore", DeprecationWarning)
 import asyncio, trio
 from bridge.engines import handoff
 from bridge.engines.handoff import Inbound, Outbound
-from bridge.engines.ports import running_port
+from bridge.engines.running import running_port
 from bridge.exceptions import LoopGone
 handoff.LIVENESS = 0.01
 statuses = []

@@ -27,7 +27,7 @@ from support.engines import (
 
 from bridge.engines import offload
 from bridge.engines.offload import run_in_new_thread, run_in_pool
-from bridge.engines.ports import running_port
+from bridge.engines.running import running_port
 from bridge.exceptions import PoolClosed, PoolFull
 
 
@@ -263,7 +263,7 @@ def test_the_exit_does_not_wait_for_a_function_that_is_stuck() -> None:
             """
 import asyncio, threading
 from bridge.engines.offload import run_in_new_thread
-from bridge.engines.ports import running_port
+from bridge.engines.running import running_port
 async def main():
     call = run_in_new_thread(running_port(), threading.Event().wait, "stuck")
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import bridge
-from bridge.engines.ports import running_port
+from bridge.engines.running import running_port
 from bridge.engines.thread_pool import Job, ThreadPool, Worker
 from bridge.exceptions import LoopGone, PoolError
 

@@ -176,10 +176,9 @@ def test_where_the_server_frames_the_body_its_end_is_awaited() -> None:
     """On HTTP/2 the announced bytes may all be there before the stream has ended."""
     body = RequestBody(3, awaits_end=True)
     assert body.feed({"type": "http.request", "body": b"abc", "more_body": True}) == b"abc"
-    assert not body.complete
+    assert body.complete is False
     assert body.feed({"type": "http.request", "body": b"", "more_body": False}) == b""
-    assert body.complete
-    assert body.error is None
+    assert (body.complete, body.error) == (True, None)
 
 
 @pytest.mark.req("E-40")

@@ -228,7 +228,7 @@ def test_no_reference_to_exc_info_outlives_the_call(sent: bool) -> None:
             try:
                 raise error
             except Traced:
-                response.start("500 Oops", [], sys.exc_info())  # type: ignore[arg-type]
+                response.start("500 Oops", [], sys.exc_info())
         except Traced:
             assert sent
         # This frame is part of the traceback, too.
@@ -615,3 +615,12 @@ def test_any_start_is_taken_or_refused_as_a_whole(
     assert not {name.encode() for name in HOP_BY_HOP} & set(names)
     assert names.count(b"content-length") <= 1
     assert all(name == name.lower() for name in names)
+
+
+@pytest.mark.req("W-06")
+def test_exc_info_without_an_exception_is_an_error() -> None:
+    """`sys.exc_info()` outside of an except block holds nothing to raise."""
+    response = WSGIResponse(False)
+    response.start("200 OK", [])
+    with pytest.raises(ApplicationError, match="exc_info"):
+        response.start("500 Oops", [], (None, None, None))

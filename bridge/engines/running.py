@@ -1,0 +1,31 @@
+"""Which event loop runs the caller: a port to it, made with what is imported already."""
+
+from __future__ import annotations
+
+import sys
+
+from ..exceptions import UsageError
+from .ports import Port, in_trio_task
+
+
+def running_port() -> Port:
+    """A new port to the loop that runs the calling task.
+
+    Raises:
+        UsageError: neither asyncio nor trio runs the caller.
+    """
+    # Asked first: in trio's guest mode, an asyncio loop runs underneath.
+    if in_trio_task():
+        from . import trio_port
+
+        return trio_port.TrioPort(sys.modules["trio"].lowlevel.current_trio_token())
+    asyncio = sys.modules.get("asyncio")
+    loop = asyncio._get_running_loop() if asyncio is not None else None
+    if loop is None:
+        raise UsageError(
+            "expected to be awaited on a running asyncio or trio event loop; found neither. "
+            "Serve the app with an ASGI server, or await it inside asyncio.run() or trio.run()"
+        )
+    from . import asyncio_port
+
+    return asyncio_port.AsyncioPort(loop)
