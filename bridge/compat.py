@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from .adapters.refusals import refuse
+from .adapters.refusals import is_head, refuse
 from .adapters.wsgi_to_asgi import WSGIToASGI
 from .exceptions import BadRequest, UsageError
 from .types import Receive, Scope, Send, WSGIApp
@@ -77,7 +77,7 @@ class WsgiToAsgi(WSGIToASGI):
         if limit and scope["type"] == "http" and len(scope["headers"]) > limit:
             error = _repeated_too_often(scope["headers"], limit)
             if error is not None:
-                return await refuse(send, error)
+                return await refuse(send, error, head=is_head(scope))
         return await super().__call__(scope, receive, send)
 
 

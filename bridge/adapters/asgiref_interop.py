@@ -27,6 +27,7 @@ def enter(loop: Any) -> None:
 
     The note stays until the next one: each job of a pool that may run coroutines leaves its own.
     """
-    _threadlocal.main_event_loop = loop
-    # asgiref disregards the note in a forked child.
-    _threadlocal.main_event_loop_pid = os.getpid()
+    if getattr(_threadlocal, "main_event_loop", None) is not loop:
+        _threadlocal.main_event_loop = loop
+        # asgiref disregards the note in a forked child.
+        _threadlocal.main_event_loop_pid = os.getpid()

@@ -35,6 +35,11 @@ async def refuse(send: Send, error: BridgeError, *, head: bool = False) -> None:
         pass
 
 
+def is_head(scope: Scope) -> bool:
+    """Whether the request's method is HEAD, whose answer has no body."""
+    return bool(scope["method"].upper() == "HEAD")
+
+
 async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse a handshake at once, without a thread (conformance WS-28): 403 either way."""
     try:

@@ -138,9 +138,7 @@ class WSGICall(Job):
     def run(self, worker: Worker) -> None:
         self._worker = worker
         loop = self.port.loop
-        if worker.memo is not loop or loop is None:
-            worker.memo = loop
-            asgiref_interop.enter(loop)
+        asgiref_interop.enter(loop)
         try:
             self.context.run(self._serve)
         except BaseException as error:

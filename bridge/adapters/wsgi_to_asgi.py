@@ -35,7 +35,7 @@ from ..translate.request_body import RequestBody
 from ..types import ErrorStream, Hook, Message, Receive, Scope, Send, WSGIApp
 from . import asgiref_interop
 from .lifespan import answer_lifespan
-from .refusals import refuse, refuse_websocket
+from .refusals import is_head, refuse, refuse_websocket
 from .wsgi_call import DONE, END, FILE_SIZE, LAST, WSGICall, restore_context
 from .wsgi_input import Errors, FileWrapper
 
@@ -172,7 +172,7 @@ class WSGIToASGI:
         try:
             environ, length, announces_body, expects_continue = self._environs.build(scope)
         except RequestError as refusal:
-            return await refuse(send, refusal, head=_is_head(scope))
+            return await refuse(send, refusal, head=is_head(scope))
         # Without a body there is nothing to receive, to limit or to feed to the app.
         body = None
         if announces_body:
@@ -190,7 +190,7 @@ class WSGIToASGI:
             except OSError:
                 return None  # the client is gone before anything began
         if body is not None and type(body.error) is BodyTooLarge:
-            return await refuse(send, body.error, head=_is_head(scope))
+            return await refuse(send, body.error, head=is_head(scope))
 
         inbound = None
         spool = False
@@ -217,7 +217,7 @@ class WSGIToASGI:
         try:
             self.pool.submit(call)
         except PoolError as refusal:
-            return await refuse(send, refusal, head=_is_head(scope))
+            return await refuse(send, refusal, head=is_head(scope))
 
         finished = started = False
         try:
@@ -274,7 +274,7 @@ class WSGIToASGI:
             error, call.error = call.error, None
             try:
                 if not started and isinstance(error, (PoolError, BodyTooLarge)):
-                    return await refuse(send, error, head=_is_head(scope))
+                    return await refuse(send, error, head=is_head(scope))
                 raise error
             finally:
                 del error
@@ -329,10 +329,6 @@ def _hooks(name: str, hooks: Sequence[Hook]) -> tuple[Hook, ...]:
     if not all(callable(hook) for hook in found):
         raise UsageError(f"{name} must be a sequence of functions, such as [connect]; got {hooks!r}")
     return found
-
-
-def _is_head(scope: Scope) -> bool:
-    return bool(scope["method"].upper() == "HEAD")
 
 
 class _Exchange:

@@ -113,8 +113,10 @@ class AsyncioPort:
         finally:
             if not task.done():
                 task.cancel()
-                # Cancelled again while here? Then the loop ends the companion without us.
-                await asyncio.wait((task,), timeout=_COMPANION_GRACE)
+                # It usually ends at once. Cancelled again while here? Then the loop ends it without us.
+                await asyncio.sleep(0)
+                if not task.done():
+                    await asyncio.wait((task,), timeout=_COMPANION_GRACE)
 
 
 async def _as_coroutine(function: Callable[[], Awaitable[None]]) -> None:

@@ -251,6 +251,7 @@ class Inbound:
         "_ended",
         "_error",
         "_gate",
+        "_handed_out",
         "_held",
         "_limit",
         "_lock",
@@ -265,7 +266,8 @@ class Inbound:
         self._limit = limit
         self._lock = allocate_lock()
         self._chunks: deque[bytes] = deque()
-        self._held = 0
+        self._held = 0  # what was handed out last counts until the thread comes for more
+        self._handed_out = 0
         self._ended = False
         self._error: BaseException | None = None
         self._waiting = False  # the thread waits at the gate
@@ -289,11 +291,14 @@ class Inbound:
         while True:
             flag = None
             with self._lock:
-                if self._chunks:
-                    chunk = self._chunks.popleft()
-                    self._held -= len(chunk)
+                if self._handed_out:
+                    self._held -= self._handed_out
+                    self._handed_out = 0
                     if self._parked is not None and self._held <= self._limit // 2:
                         flag, self._parked = self._parked, None
+                if self._chunks:
+                    chunk = self._chunks.popleft()
+                    self._handed_out = len(chunk)
                 elif self._error is not None:
                     raise _copy(self._error)
                 elif self._ended:

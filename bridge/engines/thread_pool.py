@@ -137,7 +137,6 @@ class Worker:
         "ident",
         "job",
         "lent",
-        "memo",
         "name",
         "since",
         "streaming_since",
@@ -156,7 +155,6 @@ class Worker:
         self.streaming_since = 0.0  # 0: the job is not streaming
         self.woken = False
         self.cpu_at_start: float | None = None  # None: not measured
-        self.memo: Any = None  # for jobs: what one leaves in the thread for the next
 
     def lend_slot(self) -> None:
         """Let another worker have this one's slot for the rest of the job, if the bound on streams allows.

@@ -1,6 +1,7 @@
 """The long soak: many requests of every kind in one process, and what grows.
 
-    python tests/adapters/soak.py --requests 100000
+    python tests/adapters/soak.py --requests 100000                 what Python holds, to the byte
+    python tests/adapters/soak.py --requests 100000 --no-trace      faster, and resident memory counts
 
 Prints figures every 10 000 requests; ends with 1 if something has grown beyond the bounds. The suite
 runs the same for a few thousand requests (test_soak.py).
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="soak.py", description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=100_000, help="how many, after the warm-up")
-    parser.add_argument("--warm-up", type=int, default=2_000, help="how many before the first look")
+    parser.add_argument("--warm-up", type=int, default=10_000, help="how many before the first look")
     parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--no-trace", action="store_true", help="without tracemalloc, which slows all down")
     options = parser.parse_args(arguments)

@@ -707,3 +707,14 @@ def test_the_spool_is_closed_after_the_request(adapt: Adapt) -> None:
 def test_a_spooled_body_above_the_limit_gets_413(adapt: Adapt, loop: str) -> None:
     adapter = adapt(echo, spool=True, max_body=2, **TINY)
     assert serve(adapter, post(), requests(b"a", b"b", b"c"), loop=loop).unwrap().status == 413
+
+
+@pytest.mark.req("E-36", "E-38")
+@pytest.mark.parametrize("options", [{}, TINY], ids=["whole", "streamed"])
+def test_a_framed_body_is_over_when_the_server_says_so(adapt: Adapt, loop: str, options: Any) -> None:
+    """On HTTP/2 and 3 the last byte may come before the end of the stream, which has to be received."""
+    messages = [*requests(b"ab", b"cd", more=True), *requests(b"")]
+    scope = post(length(4), http_version="2")
+    done = serve(adapt(echo, **options), scope, messages, loop=loop).unwrap()
+    assert done.body == b"abcd"
+    assert done.received[:3] == messages

@@ -673,6 +673,22 @@ async def turn_until(condition: Callable[[], object]) -> None:
         await checkpoint()
 
 
+def test_what_the_thread_has_in_hand_counts_until_it_comes_for_more(loop: str) -> None:
+    """Or a message more than the limit would be held while the app works on a large one."""
+
+    async def main() -> None:
+        inbound = Inbound(running_port(), 1)
+        inbound.put(b"x" * 1000)
+        assert len(await in_thread(lambda: inbound.take(nothing))) == 1000
+        assert inbound._held == 1000
+        inbound.end()
+        assert await in_thread(lambda: inbound.take(nothing)) == b""
+        assert inbound._held == 0
+        await inbound.room()
+
+    run(main, loop)
+
+
 def test_the_task_waits_for_room_and_goes_on_at_half_of_the_limit(loop: str) -> None:
     async def main() -> None:
         inbound = Inbound(running_port(), 100)
@@ -690,10 +706,10 @@ def test_the_task_waits_for_room_and_goes_on_at_half_of_the_limit(loop: str) -> 
 
         async def take() -> None:
             await turn_until(lambda: inbound._parked is not None)
-            for _ in range(2):
+            for _ in range(3):
                 await in_thread(lambda: inbound.take(nothing))
                 await checkpoint(5)
-                assert waited == [], "60 of 100 bytes are held"
+                assert waited == [], "60 of 100 bytes are held, with those that the thread has in hand"
             await in_thread(lambda: inbound.take(nothing))
             await turn_until(lambda: waited)
 

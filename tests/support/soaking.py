@@ -258,16 +258,20 @@ def _descriptors() -> int:
         return 0
 
 
-# What may differ between two looks: allocator noise and caches, whatever the number of requests.
+# What may differ between two looks, whatever the number of requests: allocator noise and caches.
+# Resident memory moves by some 12 MiB either way once it has found its level.
 _MAY_GROW = Figures(
-    traced=128 * 1024, resident=48 * 1024 * 1024, objects=300, garbage=0, threads=1, descriptors=1
+    traced=128 * 1024, resident=24 * 1024 * 1024, objects=300, garbage=0, threads=1, descriptors=1
 )
 
 
 def growth(before: Figures, after: Figures) -> list[str]:
-    """What has grown by more than noise, a line each. Measured: see `_MAY_GROW`."""
+    """What has grown by more than noise, a line each.
+
+    Resident memory counts only if tracemalloc does not run, which needs a good deal of it itself.
+    """
     return [
         f"{name} grew from {first} to {second}, which is more than {allowed}"
         for name, first, second, allowed in zip(Figures._fields, before, after, _MAY_GROW, strict=True)
-        if second - first > allowed
+        if second - first > allowed and not (name == "resident" and before.traced)
     ]
