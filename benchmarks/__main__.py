@@ -75,6 +75,18 @@ def _positive(text: str) -> int:
     return value
 
 
+def _shown_command(arguments: Sequence[str]) -> str:
+    """The command as the page names it: where the figures were kept besides is nobody's business."""
+    shown = ["python -m benchmarks"]
+    words = iter(arguments)
+    for word in words:
+        if word == "--json":
+            next(words, None)
+        elif not word.startswith("--json="):
+            shown.append(word)
+    return " ".join(shown)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 1 if bridge gave a wrong answer anywhere."""
     options = parser()
@@ -101,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if settings.smoke:
         report.say("A smoke run: it shows that everything runs; its figures mean nothing.")
     finished = report.Report(
-        command=" ".join(["python -m benchmarks", *(sys.argv[1:] if argv is None else argv)]),
+        command=_shown_command(sys.argv[1:] if argv is None else argv),
         settings=settings,
         results=results,
         verdicts=verdicts,
