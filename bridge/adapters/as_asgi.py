@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..exceptions import UsageError
-from ..translate.interface import Interface, describe, interface_of
 from ..types import ASGIApp, WSGIApp
 from .wsgi_to_asgi import WSGIToASGI
 
@@ -25,6 +24,9 @@ def as_asgi(app: object, **options: Any) -> ASGIApp:
         UsageError: `app` is a factory, no application, or cannot be told apart; or `options` has a
             value that `WSGIToASGI` refuses.
     """
+    # Loaded on use: it brings `inspect`, which an event loop needs anyway but an import need not wait for.
+    from ..translate.interface import Interface, describe, interface_of
+
     verdict = interface_of(app)
     if verdict.interface is Interface.ASGI3:
         return cast(ASGIApp, app)

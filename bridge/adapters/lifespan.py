@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, cast
@@ -65,6 +64,8 @@ async def answer_lifespan(
 
 
 async def _call_hook(hook: Hook, port: Port, pool: ThreadPool) -> None:
+    import inspect  # loaded already where a loop runs; not worth waiting for at import
+
     if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__):
         await cast("Awaitable[object]", hook())
     else:

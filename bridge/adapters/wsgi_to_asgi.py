@@ -30,7 +30,6 @@ from ..exceptions import (
     UsageError,
 )
 from ..translate.environ import EnvironBuilder
-from ..translate.interface import Interface, interface_of
 from ..translate.request_body import RequestBody
 from ..types import ErrorStream, Hook, Message, Receive, Scope, Send, WSGIApp
 from . import asgiref_interop
@@ -112,6 +111,9 @@ class WSGIToASGI:
     ) -> None:
         if not callable(app):
             raise UsageError(f"expected a WSGI application, a callable; got {type(app).__name__}")
+        # Loaded on use: see `as_asgi`.
+        from ..translate.interface import Interface, interface_of
+
         if interface_of(app).interface in (Interface.ASGI3, Interface.ASGI2):
             raise UsageError(
                 f"expected a WSGI application; {type(app).__name__} is an ASGI application already: "
