@@ -84,7 +84,6 @@ class WSGICall(Job):
         "_app",
         "_environ",
         "_hinted",
-        "_inbound",
         "_response",
         "_spool",
         "_trailers",
@@ -114,7 +113,6 @@ class WSGICall(Job):
         self.outbound = Outbound(port, write_ahead)
         self.context = contextvars.copy_context()
         self.error: BaseException | None = None
-        self._inbound = inbound
         self._spool = spool
         self._worker: Worker | None = None
         self._trailers: list[tuple[bytes, bytes]] | None = None
@@ -137,8 +135,7 @@ class WSGICall(Job):
 
     def run(self, worker: Worker) -> None:
         self._worker = worker
-        loop = self.port.loop
-        asgiref_interop.enter(loop)
+        asgiref_interop.enter(self.port.loop)
         try:
             self.context.run(self._serve)
         except BaseException as error:
@@ -146,7 +143,6 @@ class WSGICall(Job):
         finally:
             # The app may keep start_response; let it keep no more than that.
             self._environ = {}
-            self._inbound = None
             self._worker = None
             if not self.outbound.closed:
                 self.outbound.close()

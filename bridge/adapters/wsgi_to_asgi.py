@@ -1,6 +1,6 @@
 """WSGIToASGI: a WSGI app served by an ASGI server.
 
-The way of a request: the loop receives the body up to the pre-buffer and builds the environ; one
+The way of a request: the loop builds the environ and receives the body up to the pre-buffer; one
 job goes to the pool; the worker calls the app and hands back what it says. If that is a whole
 response, one wake-up of the loop brings it and two `send` calls end it. Otherwise an `_Exchange`
 streams both ways, with one pending `receive()` beside it that feeds the request body and watches
