@@ -4,19 +4,26 @@
     from uvicorn.middleware.wsgi import WSGIMiddleware    →  from bridge.compat import WSGIMiddleware
     from starlette.middleware.wsgi import WSGIMiddleware  →  from bridge.compat import WSGIMiddleware
     from asgiref.wsgi import WsgiToAsgi                   →  from bridge.compat import WsgiToAsgi
+    from a2wsgi import ASGIMiddleware                     →  from bridge.compat import ASGIMiddleware
 
-Both are `WSGIToASGI` in all but their arguments. New code has more to choose from there.
+The first two are `WSGIToASGI` in all but their arguments, the last is `ASGIToWSGI`. New code has
+more to choose from there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from .adapters.asgi_to_wsgi import ASGIToWSGI
 from .adapters.refusals import is_head, refuse
 from .adapters.wsgi_to_asgi import WSGIToASGI
 from .exceptions import BadRequest, UsageError
-from .types import Receive, Scope, Send, WSGIApp
+from .types import ASGIApp, Receive, Scope, Send, WSGIApp
+
+if TYPE_CHECKING:
+    import asyncio
 
 # The unit of `send_queue_size` in bytes: the size of a message in which servers and file wrappers
 # move large bodies.
@@ -87,3 +94,24 @@ def _repeated_too_often(headers: Iterable[tuple[bytes, bytes]], limit: int) -> B
     if count <= limit:
         return None
     return BadRequest(f"the header {name!r} occurs {count} times, {limit} are allowed")
+
+
+class ASGIMiddleware(ASGIToWSGI):
+    """`a2wsgi.ASGIMiddleware`.
+
+    Args:
+        app: the ASGI application.
+        wait_time: how many seconds the end of a response waits for the app's work after its last
+            body; `None` without limit: `ASGIToWSGI(background_wait=wait_time)`. The client has the
+            whole body by then, but the server's thread is held; 0 is better in nearly every case.
+        loop: an asyncio event loop that runs in another thread; `None` makes one.
+
+    What differs from a2wsgi besides: the app's lifespan is run; work that outlives `wait_time` goes
+    on, where a2wsgi cancels it; a loop of its own is started with the first request, not here.
+    """
+
+    def __init__(
+        self, app: ASGIApp, wait_time: float | None = None, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        super().__init__(app, background_wait=wait_time, loop=loop)
+        self.wait_time = wait_time

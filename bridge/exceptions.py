@@ -1,10 +1,12 @@
 """Every exception that bridge raises on its own account, split by who broke the contract.
 
 BridgeError
-├── ApplicationError            the wrapped app broke PEP 3333
+├── ApplicationError            the wrapped app broke PEP 3333 or the ASGI specification
 │   ├── InvalidHeader           a status or header that must not reach the wire
-│   ├── IncompleteResponse      fewer bytes than Content-Length promised
-│   └── ApplicationExit         StopIteration, SystemExit and the like left the app
+│   ├── InvalidMessage          an ASGI message that is unknown, malformed or out of turn
+│   ├── IncompleteResponse      no response, or fewer bytes than Content-Length promised
+│   ├── ApplicationExit         StopIteration, SystemExit and the like left the app
+│   └── StartupFailed           the app's lifespan did not start up
 ├── RequestError                the client sent what no environ can hold faithfully
 │   ├── BadRequest              answered with 400
 │   └── BodyTooLarge            answered with 413
@@ -17,6 +19,7 @@ BridgeError
 │   ├── QueueTimeout            the job waited too long for a thread
 │   └── PoolClosed              it was closed
 └── UsageError                  bridge was called with something it cannot work with
+    ├── AdapterClosed           a request came after close()
     ├── TargetError             `bridge serve` did not find an app where it was told to look
     └── MissingDependency       an optional library is not installed (also an ImportError)
 """
@@ -39,8 +42,12 @@ class InvalidHeader(ApplicationError):
     """A status line or header that must not be sent (PEP 3333, RFC 9110 section 5)."""
 
 
+class InvalidMessage(ApplicationError):
+    """The application sent an ASGI message of an unknown type, a wrong shape, or out of turn."""
+
+
 class IncompleteResponse(ApplicationError):
-    """The application produced fewer body bytes than its `Content-Length` (PEP 3333)."""
+    """The application ended without a response, or produced fewer bytes than its `Content-Length`."""
 
 
 class ApplicationExit(ApplicationError):
@@ -49,6 +56,10 @@ class ApplicationExit(ApplicationError):
     Such an exception would end the event loop or never complete a future; the original is the
     `__cause__`.
     """
+
+
+class StartupFailed(ApplicationError):
+    """The lifespan of the application did not start up; no request is served in this process."""
 
 
 class RequestError(BridgeError):
@@ -106,6 +117,10 @@ class PoolClosed(PoolError):
 
 class UsageError(BridgeError):
     """bridge was called with something it cannot work with; the message says what to do instead."""
+
+
+class AdapterClosed(UsageError):
+    """The adapter has been closed, and serves no request any more."""
 
 
 class TargetError(UsageError):

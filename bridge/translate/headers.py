@@ -8,13 +8,14 @@ are checked before they leave the app's own call (conformance H-01, H-02).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from ..exceptions import BadRequest, InvalidHeader
+from .text import wsgi_bytes
 
 _Name = TypeVar("_Name", str, bytes)
-_Known = TypeVar("_Known", str, bytes)
+_Known = TypeVar("_Known")
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TOKEN_BYTES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -140,6 +141,146 @@ def _joined(key: str, first: str, others: list[str]) -> str:
     if key in ("HTTP_HOST", "CONTENT_TYPE"):
         raise BadRequest(f"the request has more than one {key.removeprefix('HTTP_')} header")
     return ",".join([first, *others])
+
+
+# Request headers whose values repeat from request to request: what they become is remembered, a few
+# values a name. Others (cookies, tokens, validators) differ each time, and some are secrets that ought
+# not to linger.
+_REPEATING_REQUEST = frozenset(
+    {
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
+        b"cache-control",
+        b"connection",
+        b"content-type",
+        b"dnt",
+        b"host",
+        b"pragma",
+        b"priority",
+        b"sec-ch-ua",
+        b"sec-ch-ua-mobile",
+        b"sec-ch-ua-platform",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"sec-fetch-user",
+        b"te",
+        b"upgrade-insecure-requests",
+        b"user-agent",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-requested-with",
+    }
+)
+_KNOWN_VALUES_LIMIT = 128
+_KNOWN_VALUE_LIMIT = 256
+
+# Environ key -> the pairs of that header that are known, by its value in the environ. There is one for ""
+# always, which holds the name. A key that is no header has none at all. A plain dict: a subclass with
+# __missing__ takes twice as long to look things up.
+_Pairs: TypeAlias = "dict[str, tuple[bytes, bytes]]"
+_known_headers: dict[str, _Pairs] = {}
+# Two headers that are read on their own. Their keys are not mapped, so that none comes twice.
+_known_single = {"HTTP_HOST": {"": (b"host", b"")}, "CONTENT_TYPE": {"": (b"content-type", b"")}}
+
+# What is read on its own, is no part of the request (S-11), or imitates what is read.
+_NOT_MAPPED = frozenset({"", "host", "content-type", "content-length", "proxy"})
+
+
+def scope_name(key: str) -> bytes:
+    """The name of the request header under an environ key; `b""` if it is none that is mapped.
+
+    Not mapped are `HTTP_PROXY` (S-11), names that are no token (S-12), `HTTP_HOST`, and
+    `HTTP_CONTENT_TYPE` and `HTTP_CONTENT_LENGTH`, which only imitate the real ones (S-09).
+    """
+    if key[:5] != "HTTP_" or TOKEN.fullmatch(key) is None:
+        return b""
+    name = key[5:].lower().replace("_", "-")
+    return b"" if name in _NOT_MAPPED else name.encode("ascii")
+
+
+def scope_headers(environ: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
+    """The headers of a request, in the order of its environ, `Host` first and `Content-Type` last.
+
+    `Content-Length` is not among them, since it has to be checked: see `content_length`. What no
+    header can be is left out: values that are no str, or hold CR, LF or NUL (S-10, S-12).
+    """
+    known_headers = _known_headers
+    headers: list[tuple[bytes, bytes]] = []
+    try:
+        if "HTTP_HOST" in environ:
+            pair = _single_pair("HTTP_HOST", environ["HTTP_HOST"])
+            if pair is not None:
+                headers.append(pair)
+        for key in environ:
+            try:
+                known = known_headers[key]
+            except KeyError:
+                known = _known_pairs(key)
+            if known:
+                pair = known.get(environ[key])
+                if pair is None:
+                    pair = _new_pair(known_headers, key, known, environ[key])
+                    if pair is None:
+                        continue
+                headers.append(pair)
+        if environ.get("CONTENT_TYPE"):
+            pair = _single_pair("CONTENT_TYPE", environ["CONTENT_TYPE"])
+            if pair is not None and pair[1]:
+                headers.append(pair)
+    except TypeError:  # a key that is no str, or a value that is not even hashable
+        return scope_headers(
+            {key: value for key, value in environ.items() if isinstance(key, str) and isinstance(value, str)}
+        )
+    return headers
+
+
+def _single_pair(key: str, value: Any) -> tuple[bytes, bytes] | None:
+    known = _known_single[key]
+    return known.get(value) or _new_pair(_known_single, key, known, value)
+
+
+def _known_pairs(key: str) -> _Pairs:
+    """What is known of a key that is met for the first time: its name, if it is a header."""
+    name = scope_name(key)
+    known: _Pairs = {"": (name, b"")} if name else {}
+    _remember(_known_headers, key, known)
+    return known
+
+
+def _new_pair(
+    known_headers: dict[str, _Pairs], key: str, known: _Pairs, value: object
+) -> tuple[bytes, bytes] | None:
+    """The pair for a value that is not known; `None` if no header can have it."""
+    if not isinstance(value, str) or (not value.isprintable() and _BAD_REQUEST_VALUE.search(value)):
+        return None
+    name = known[""][0]
+    trimmed = value if value.strip() is value else value.strip(" \t")
+    pair = (name, trimmed.encode() if trimmed.isascii() else wsgi_bytes(trimmed))
+    # Exact types only, since the key lives on: a subclass of str may hold on to much more.
+    if name in _REPEATING_REQUEST and type(value) is str and len(value) <= _KNOWN_VALUE_LIMIT:
+        if len(known) < _KNOWN_VALUES_LIMIT:
+            known[value] = pair
+        else:
+            # A new dict, because another thread may be about to look up the name in the old one.
+            known_headers[key] = {"": known[""], value: pair}
+    return pair
+
+
+def content_length(digits: str) -> int:
+    """The number that a request announces as the length of its body.
+
+    Raises:
+        BadRequest: it is not ASCII digits (E-34, A-07), or more of them than Python takes.
+    """
+    if not (digits.isascii() and digits.isdigit()):
+        raise BadRequest("the request's Content-Length is not a number of ASCII digits")
+    try:
+        return int(digits)
+    except ValueError:  # more digits than sys.set_int_max_str_digits() allows
+        raise BadRequest("the request's Content-Length is absurdly long") from None
 
 
 def response_name(name: object) -> bytes:

@@ -1,16 +1,18 @@
-"""Machine: the order of lifespan messages, seen from the application that answers them.
+"""Machines: the order of lifespan messages, seen from the application that answers them, and from the server.
 
-Its phases, and the steps between them:
+The phases, and the steps between them:
 
     WAITING --lifespan.startup--> STARTING --ok--> RUNNING --lifespan.shutdown--> STOPPING --ok--> ENDED
                                      `--failed--> ENDED                              `--failed--> ENDED
+
+For the server, an application that ends by itself is a further way from each phase to ENDED.
 """
 
 from __future__ import annotations
 
 import enum
 
-from ..exceptions import ServerError
+from ..exceptions import InvalidMessage, ServerError
 from ..types import Message
 
 
@@ -64,3 +66,47 @@ class LifespanAnswers:
         kind, _ = _ANSWERS[self.phase]
         self.phase = Phase.ENDED
         return {"type": f"{kind}.failed", "message": reason}
+
+
+class LifespanQuestions:
+    """What a server asks one application in one lifespan, and what it is told (ASGI Lifespan 2.0).
+
+    Attributes:
+        phase: where the lifespan is.
+        failure: the application's message, if it said that a phase has failed.
+    """
+
+    __slots__ = ("failure", "phase")
+
+    def __init__(self) -> None:
+        self.phase = Phase.WAITING
+        self.failure: str | None = None
+
+    def startup(self) -> Message:
+        """The first message for the application."""
+        self.phase = Phase.STARTING
+        return {"type": "lifespan.startup"}
+
+    def shutdown(self) -> Message:
+        """The second, once the application runs."""
+        self.phase = Phase.STOPPING
+        return {"type": "lifespan.shutdown"}
+
+    def answer(self, message: Message) -> Phase:
+        """Take an answer of the application; return the phase that it leads to: RUNNING or ENDED.
+
+        Raises:
+            InvalidMessage: it is no answer to what was asked last (L-11); the phase is unchanged.
+        """
+        kind = message.get("type")
+        asked, following = _ANSWERS.get(self.phase, ("nothing", self.phase))
+        if kind == f"{asked}.complete":
+            self.phase = following
+        elif kind == f"{asked}.failed":
+            self.phase = Phase.ENDED
+            self.failure = str(message.get("message", ""))
+        elif asked == "nothing":
+            raise InvalidMessage(f"the app sent {kind!r} while no lifespan event waited for an answer")
+        else:
+            raise InvalidMessage(f"expected {asked}.complete or {asked}.failed; the app sent {kind!r}")
+        return self.phase

@@ -47,6 +47,23 @@ def tunnel(path: str) -> str:
     return path if path.isascii() else path_bytes(path).decode("latin-1")
 
 
+def wsgi_bytes(value: str) -> bytes:
+    """The bytes that a WSGI str stands for; the reverse of `latin1`.
+
+    A str that is no WSGI one, since it holds characters above U+00FF, was most likely decoded by a
+    middleware: it becomes UTF-8 rather than raise (S-08).
+    """
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return path_bytes(value)
+
+
+def untunnel(path: str) -> str:
+    """The decoded form of a WSGI path, the reverse of `tunnel`; bytes that are no UTF-8 become U+FFFD."""
+    return path if path.isascii() else wsgi_bytes(path).decode("utf-8", "replace")
+
+
 def faithful_path_bytes(path: str, raw_path: bytes | None) -> bytes:
     """The bytes that the client sent for `path`.
 
@@ -69,6 +86,15 @@ def quote_path(path: bytes) -> str:
     from urllib.parse import quote_from_bytes
 
     return quote_from_bytes(path, _PATH_SAFE)
+
+
+def unquote_path(path: bytes) -> bytes:
+    """Decode the percent escapes of a path, once; what is no escape stays."""
+    if b"%" not in path:
+        return path
+    from urllib.parse import unquote_to_bytes
+
+    return unquote_to_bytes(path)
 
 
 def split_absolute_form(target: str) -> tuple[str, str] | None:

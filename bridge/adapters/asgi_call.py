@@ -1,0 +1,418 @@
+"""One request as an ASGI app sees it: a task on the loop thread, with `receive` and `send`.
+
+The WSGI server's thread meets it through `Crossing`: it takes status, headers and body pieces, and
+fetches the request body when the app asks for it. Except where a method says so, everything here
+runs on the loop's thread.
+
+What the task puts, in this order: any number of `Hint`, one head (a tuple of status line and
+headers), then pieces of body as bytes, or one `File`, and at last `Trailers`. The response is over
+for the server's thread at `ended`; for the app, when the machine says that it is complete, which may
+be later (HEAD; the announced length was reached before the last message).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from ..engines.crossing import Crossing
+from ..engines.gates import Latch
+from ..engines.loop_thread import LoopThread
+from ..exceptions import (
+    ApplicationExit,
+    BridgeError,
+    ClientDisconnected,
+    IncompleteResponse,
+    RequestError,
+)
+from ..translate.asgi_response import ASGIResponse, State, unknown
+from ..types import ASGIApp, Message, Scope
+
+logger = logging.getLogger("bridge.asgi")
+
+# Pieces in which files are read and, for `http.response.zerocopysend`, sent.
+FILE_PIECE = 64 * 1024
+
+_GONE = "the client disconnected before the response was complete"
+_COMPLETE = State.COMPLETE
+_NEW_TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)
+
+
+class Hint(NamedTuple):
+    """Headers of a 103 response."""
+
+    headers: list[tuple[str, str]]
+
+
+class File(NamedTuple):
+    """An open file whose first `count` bytes are the body; `whole` if it ends there."""
+
+    file: Any
+    count: int
+    whole: bool
+
+
+class Trailers(NamedTuple):
+    """Headers that follow the body."""
+
+    headers: list[tuple[str, str]]
+
+
+class ASGICall(Crossing):
+    """One request to an ASGI app.
+
+    Args:
+        app: the application.
+        scope: the request's scope.
+        loop_thread: where to run it.
+        calls: the calls in progress; this one is among them from its start to its end.
+        has_body: whether there is a request body to ask for.
+        write_ahead: bytes of response that may be held beyond what the server has taken.
+        read_ahead: bytes of request body that may be fetched beyond what the app has received.
+        grace: seconds between the client's disconnect and the cancellation of the task.
+
+    Attributes:
+        task: what runs the app; `None` before `start`.
+        finished: set when the app has ended; made by who wants to wait for it.
+    """
+
+    __slots__ = (
+        "_app",
+        "_asked_before",
+        "_body_done",
+        "_calls",
+        "_context",
+        "_ended_at",
+        "_extensions",
+        "_grace",
+        "_has_body",
+        "_machine",
+        "_scope",
+        "_timer",
+        "finished",
+        "task",
+    )
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        loop_thread: LoopThread,
+        calls: set[ASGICall],
+        *,
+        has_body: bool,
+        write_ahead: int,
+        read_ahead: int,
+        grace: float,
+    ) -> None:
+        super().__init__(loop_thread, write_ahead, read_ahead)
+        self._app = app
+        self._scope = scope
+        self._extensions = scope["extensions"]
+        self._machine = ASGIResponse(scope["method"] == "HEAD", "http.response.trailers" in self._extensions)
+        self._calls = calls
+        self._has_body = has_body
+        self._body_done = False
+        self._asked_before = False
+        self._grace = grace
+        self._ended_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._context = contextvars.copy_context()
+        self.task: asyncio.Task[None] | None = None
+        self.finished: Latch | None = None
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether the response has no body, whatever the app sends; valid once there is a head."""
+        return self._machine.bodiless
+
+    # -- from start to end
+
+    def start(self) -> None:
+        """Run the app, unless the server's thread has left already."""
+        if self.gone:
+            if self.finished is not None:
+                self.finished.set()
+            return
+        self._calls.add(self)
+        loop = self.loop_thread.port.loop
+        coroutine = self._run()
+        try:
+            if _NEW_TASKS_TAKE_CONTEXT:
+                self.task = loop.create_task(coroutine, context=self._context)
+            else:
+                self.task = self._context.run(loop.create_task, coroutine)
+        except BaseException as error:
+            coroutine.close()
+            self._end_of_app(error)
+
+    async def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            await self._app(self._scope, self.receive, self.send)
+        except BaseException as raised:
+            # None of them may reach the loop: SystemExit would end it, and with it all other requests.
+            error = raised
+        self._end_of_app(error)
+        del error  # its traceback refers to this frame
+
+    def cancelled_before_start(self) -> bool:
+        """Whether the task has ended without ever having run the app. From any thread."""
+        return self.task is not None and self.task.done() and self in self._calls
+
+    def _end_of_app(self, error: BaseException | None) -> None:
+        self._calls.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if error is None and not self.gone:
+            try:
+                self._machine.finish()
+            except IncompleteResponse as incomplete:
+                error = incomplete
+        if error is not None:
+            self._report(error)
+        if not self.ended:
+            self.end(error if error is None or isinstance(error, BridgeError) else _transportable(error))
+        if self.finished is not None:
+            self.finished.set()
+
+    def _report(self, error: BaseException) -> None:
+        """Log what the server's thread will not raise."""
+        if self.gone:
+            if isinstance(error, (OSError, asyncio.CancelledError)):
+                return  # A-24: the app was told by these, or by way of these
+            logger.error("the app raised after the client had gone: %s", self, exc_info=error)
+        elif self.ended:
+            if isinstance(error, asyncio.CancelledError):
+                logger.warning("work after a response was cancelled: %s", self)
+            else:
+                logger.error("the app raised after its response was complete: %s", self, exc_info=error)
+        elif not self._machine.shown and not isinstance(error, RequestError):
+            logger.error("the app raised before it responded: %s", self, exc_info=error)
+
+    def left(self) -> None:
+        """The client is gone: the app is told, and cancelled after the grace (A-29)."""
+        self.stir()
+        if self.task is not None and not self.task.done():
+            self._timer = self.loop_thread.port.loop.call_later(self._grace, self.cancel)
+
+    def cancel(self) -> None:
+        """Cancel the task."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def abort(self, error: BaseException) -> None:
+        """End the exchange from here: the app is told that its client is gone, the server's thread gets `error`."""
+        if not self.ended:
+            self.gone = True
+            self.end(error)
+        self.stir()
+
+    # -- what the app calls
+
+    async def receive(self) -> Message:
+        """The next event of the client; see ASGI HTTP "Request" and "Disconnect"."""
+        machine = self._machine
+        while not self.gone and machine.state is not _COMPLETE:
+            if self._body_done:
+                await self.stirred()  # A-11: until the response is complete or the client is gone
+                continue
+            if not self._has_body:
+                self._body_done = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            if self._asked_before and machine.state is State.EMPTY:
+                # It reads on, and has not begun to respond: fetch ahead of it. Otherwise the server's
+                # thread might be held by a slow client while there is output to take.
+                self.hurry = True
+            supply = self.ask()
+            if supply is None:
+                await self.stirred()
+                continue
+            self._asked_before = True
+            data, last = supply
+            if last:
+                self._body_done = True
+            if isinstance(data, BaseException):
+                raise data
+            return {"type": "http.request", "body": data, "more_body": not last}
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Take one event of the response; see ASGI HTTP "Response Start" and "Response Body".
+
+        Raises:
+            ClientDisconnected: the client is gone.
+            InvalidMessage: the message is unknown, malformed or out of turn.
+            InvalidHeader: a header must not be sent.
+        """
+        if self.gone:
+            raise ClientDisconnected(_GONE)
+        machine = self._machine
+        kind = message["type"]
+        if kind == "http.response.start":
+            machine.start(message)
+            self.hurry = False
+        elif kind == "http.response.body":
+            chunk = machine.body(message)
+            if self.ended:
+                self._too_late(message)
+            elif machine.state is _COMPLETE or machine.exhausted:
+                self._put_last(chunk)
+            elif chunk and self.put(self._with_head(chunk), len(chunk)):
+                await self.room()
+                if self.gone:
+                    raise ClientDisconnected(_GONE)
+        elif kind in _EXTENSIONS and kind in self._extensions:
+            await _EXTENSIONS[kind](self, message)
+        elif kind == "http.response.trailers":
+            machine.trailers(message)  # X-05: not offered, so dropped
+        elif machine.state is not _COMPLETE:
+            raise unknown(kind)
+
+    def _with_head(self, item: Any) -> list[Any]:
+        machine = self._machine
+        if machine.shown:
+            return [item]
+        machine.shown = True
+        return [(machine.status, machine.headers), item]
+
+    def _put_last(self, item: Any) -> None:
+        """Hand over the last item (if it is none of length 0) and whatever else has to be said."""
+        machine = self._machine
+        items = self._with_head(item)
+        if not item:
+            items.pop()
+        if machine.surplus:
+            self._warn_of_surplus()
+        if machine.state is _COMPLETE:
+            if machine.length:
+                try:
+                    machine.finish()
+                except IncompleteResponse as incomplete:  # A-21: the server's thread has to raise it
+                    self.put(items, 0)
+                    self.end(incomplete)
+                    self.stir()
+                    return
+        else:
+            self._ended_at = self.loop_thread.port.loop.time()
+        self.put_last(items)
+        if self._flags:
+            self.stir()
+
+    def _too_late(self, message: Message) -> None:
+        """A body when the client has all that it can get: the app may end its response, not stream for ever."""
+        machine = self._machine
+        if machine.surplus:
+            self._warn_of_surplus()
+        if machine.state is _COMPLETE:
+            self.stir()
+        elif message.get("body") and self.loop_thread.port.loop.time() - self._ended_at > self._grace:
+            raise ClientDisconnected("the response has been complete for the client for a while")
+
+    def _warn_of_surplus(self) -> None:
+        self._machine.surplus = False
+        logger.warning("the app sent more than its Content-Length; the surplus was cut: %s", self)
+
+    # -- extensions (section X)
+
+    async def _early_hint(self, message: Message) -> None:
+        headers = self._machine.hint(message)
+        if headers and not self.ended:
+            self.put([Hint(headers)], 0)
+
+    async def _trailers(self, message: Message) -> None:
+        headers = self._machine.trailers(message)
+        if self.ended:
+            return
+        items: list[Any] = self._with_head(Trailers(headers))
+        if self._machine.state is _COMPLETE:
+            self.put_last(items)
+            self.stir()
+        elif headers:
+            self.put(items, 0)
+
+    async def _pathsend(self, message: Message) -> None:
+        machine = self._machine
+        path = machine.path(message)
+        if path is None:
+            return
+        # In a thread, since a file system may be slow; what open() raises is the app's to see (X-06).
+        file, size = await self.loop_thread.port.loop.run_in_executor(None, _open, path)
+        if self.gone:
+            file.close()
+            raise ClientDisconnected(_GONE)
+        count = machine.sent_file(size)
+        if not count:
+            file.close()
+        if self.ended:
+            self._too_late(message)
+        elif machine.state is _COMPLETE or machine.exhausted:
+            self._put_last(File(file, count, count == size) if count else b"")
+        elif count:  # trailers follow
+            self.put(self._with_head(File(file, count, False)), 0)
+
+    async def _zerocopysend(self, message: Message) -> None:
+        part = self._machine.part(message)
+        if part is None:
+            return
+        file, offset, count, more = part
+        loop = self.loop_thread.port.loop
+        descriptor = file if isinstance(file, int) else file.fileno()
+        body = {"type": "http.response.body", "more_body": True}
+        while count is None or count > 0:
+            size = FILE_PIECE if count is None else min(FILE_PIECE, count)
+            data = await loop.run_in_executor(None, _read_at, descriptor, size, offset)
+            if not data:
+                break
+            if offset is not None:
+                offset += len(data)
+            if count is not None:
+                count -= len(data)
+            await self.send({**body, "body": data})
+        if count:
+            raise IncompleteResponse(f"the file ended {count} bytes before the count of zerocopysend")
+        if not more:
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def __str__(self) -> str:
+        # Escaped, since a path may hold decoded line breaks (H-06).
+        return f"{self._scope['method']} {self._scope['path']!r}"
+
+
+_EXTENSIONS: dict[str, Callable[[ASGICall, Message], Awaitable[None]]] = {
+    "http.response.early_hint": ASGICall._early_hint,
+    "http.response.trailers": ASGICall._trailers,
+    "http.response.pathsend": ASGICall._pathsend,
+    "http.response.zerocopysend": ASGICall._zerocopysend,
+}
+
+
+def _transportable(error: BaseException) -> BaseException:
+    """The error as the server's thread may raise it: nothing that would end the server or a generator."""
+    if isinstance(error, asyncio.CancelledError):
+        wrapped: BridgeError = IncompleteResponse("the app's task was cancelled before its response was complete")
+    elif isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    else:
+        wrapped = ApplicationExit(f"{type(error).__name__} left the app")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _open(path: str) -> tuple[Any, int]:
+    file = open(path, "rb")  # noqa: SIM115 - closed by who sends it
+    return file, os.fstat(file.fileno()).st_size
+
+
+def _read_at(descriptor: int, size: int, offset: int | None) -> bytes:
+    if offset is None:
+        return os.read(descriptor, size)
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)

@@ -1,0 +1,308 @@
+"""What an `ASGIToWSGI` has in one process: the event loop, the app's lifespan, the calls in progress.
+
+A runtime is used once: from its first `enter`, through startup, to `close`. A forked child and a
+process whose loop has ended get another one.
+
+Who waits, and what ends the wait: `enter` waits for the startup, which the lifespan's task reports
+on every way out of it; after `startup_timeout` the first waiter whose patience is over fails it for
+all, and a loop that has ended does the same. `close` waits for the shutdown, of which each step is
+bounded, and a little longer than all of them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..engines.gates import Latch, native
+from ..engines.loop_thread import LoopThread
+from ..exceptions import AdapterClosed, BridgeError, LoopGone, StartupFailed
+from ..types import ASGIApp, Scope
+from .asgi_call import ASGICall
+from .lifespan_host import LifespanHost
+
+logger = logging.getLogger("bridge.lifespan")
+
+# A cancelled task ends at its next step; one that refuses to is left to the loop. In seconds.
+_CANCEL_GRACE = 1.0
+# What `close` allows beyond the bounds of its steps, and for the end of the loop, in seconds.
+_MARGIN = 2.0
+_LOOP_END = 5.0
+# Requests in progress at interpreter exit have lost their server: this is for their finally clauses.
+_EXIT_GRACE = 0.5
+
+
+class Settings(NamedTuple):
+    """The options of an adapter that its runtimes need; see `ASGIToWSGI`."""
+
+    lifespan: str
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+    loop: asyncio.AbstractEventLoop | None
+    startup_timeout: float | None
+    shutdown_timeout: float | None
+    write_ahead: int
+    read_ahead: int
+    disconnect_grace: float
+
+
+class Runtime:
+    """One process's share of an adapter.
+
+    Attributes:
+        pid: the process.
+        ready: requests may come.
+        state: what lifespan keeps for requests, `None` if the app has no lifespan.
+        loop_thread: where everything of the app runs; valid when `ready`.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.pid = os.getpid()
+        self.ready = False
+        self.state: dict[str, Any] | None = None
+        self.loop_thread: LoopThread
+        self._app = app
+        self._settings = settings
+        self._lock = native("allocate_lock")()
+        self._begun = False
+        self._deadline: float | None = None
+        self._started = Latch()
+        self._failure: BridgeError | None = None
+        self._host: LifespanHost | None = None
+        self._owns_thread = False  # there is a loop thread to give back
+        self._closed = False
+        self._closing = Latch()
+        self._calls: set[ASGICall] = set()
+
+    # -- startup
+
+    def enter(self) -> None:
+        """Return when requests may come. The first caller begins the startup, all wait for it (L-04, L-05).
+
+        Raises:
+            StartupFailed: the lifespan failed; the same every time (L-07).
+            AdapterClosed: it was closed.
+            LoopGone: the event loop did not start, or has ended.
+            UsageError: `loop_factory` makes no event loop.
+        """
+        with self._lock:
+            begins, self._begun = not self._begun, True
+        timeout = self._settings.startup_timeout
+        if begins:
+            self._deadline = None if timeout is None else time.monotonic() + timeout
+            try:
+                self._begin()
+            except BaseException as error:
+                self._report(error if isinstance(error, BridgeError) else LoopGone(f"startup: {error!r}"))
+                raise
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        if not self._started.wait(left, self._may_start):
+            if self._may_start():
+                self._report(
+                    StartupFailed(
+                        f"the app's lifespan did not start up within {timeout:g} seconds (startup_timeout)"
+                    ),
+                    log=True,
+                )
+            else:
+                self._report(LoopGone("the event loop has ended during startup"))
+            if self._host is not None:
+                self._submit(self._host.cancel)
+        if self._failure is not None:
+            raise type(self._failure)(*self._failure.args) from self._failure.__cause__
+
+    def _begin(self) -> None:
+        settings = self._settings
+        if settings.loop is not None:
+            thread = LoopThread(running=settings.loop)
+        else:
+            thread = LoopThread.shared(settings.loop_factory or asyncio.new_event_loop)
+            self._owns_thread = True
+        self.loop_thread = thread
+        thread.start()
+        if not thread.alive():
+            raise LoopGone("the event loop given as loop does not run; start it in a thread of its own first")
+        _close_at_exit(self)
+        if settings.lifespan == "off":
+            self._report(None)
+            return
+        self._submit(self._start_lifespan)
+
+    def _start_lifespan(self) -> None:
+        # On the loop's thread, as asyncio's events belong to the loop that they are made on.
+        try:
+            self._host = LifespanHost(
+                self._app, required=self._settings.lifespan == "on", started=self._report
+            )
+            self._host.start()
+        except BaseException as error:
+            self._report(StartupFailed(f"the app's lifespan could not be started: {error!r}"))
+
+    def _report(self, failure: BridgeError | None, log: bool = False) -> None:
+        """The startup has ended, well or not. The first report counts; from any thread."""
+        with self._lock:
+            if self._started.is_set:
+                return
+            self._failure = failure
+            if failure is None:
+                if self._host is not None and self._host.supported:
+                    self.state = self._host.state
+                self.ready = True
+        self._started.set()
+        if log:
+            logger.error("%s", failure)
+
+    def _may_start(self) -> bool:
+        thread: LoopThread | None = getattr(self, "loop_thread", None)
+        return thread is None or not thread._started.is_set or thread.alive()
+
+    def _submit(self, callback: Callable[[], object]) -> None:
+        try:
+            self.loop_thread.submit(callback)
+        except LoopGone:
+            pass  # whoever waits for it looks whether the loop is alive
+
+    @property
+    def lost(self) -> bool:
+        """Whether its loop has ended without `close`, so that another runtime may take its place."""
+        return self._started.is_set and not self._closed and not self._may_start()
+
+    # -- requests
+
+    def call(self, scope: Scope, has_body: bool) -> ASGICall:
+        """A call of the app, to be handed over by `loop_thread.submit(call.start)`."""
+        settings = self._settings
+        if self.state is not None:
+            scope["state"] = self.state.copy()
+        return ASGICall(
+            self._app,
+            scope,
+            self.loop_thread,
+            self._calls,
+            has_body=has_body,
+            write_ahead=settings.write_ahead,
+            read_ahead=settings.read_ahead,
+            grace=settings.disconnect_grace,
+        )
+
+    # -- shutdown
+
+    def close(self, *, at_exit: bool = False) -> None:
+        """End requests and lifespan, and give back the loop; see `ASGIToWSGI.close`. From any thread."""
+        with self._lock:
+            first, self._closed = not self._closed, True
+            begun, self._begun = self._begun, True
+        self.ready = False
+        _running.discard(self)
+        self._report(AdapterClosed("the adapter was closed"))
+        self._failure = AdapterClosed(
+            "the adapter has been closed, so it serves no request; make a new one"
+        )
+        if not begun or self.pid != os.getpid() or not hasattr(self, "loop_thread"):
+            return
+        timeout = self._settings.shutdown_timeout
+        bound = None if timeout is None else 2 * timeout + 3 * _CANCEL_GRACE + _MARGIN
+        if first:
+            self._submit(partial(self._begin_shutdown, at_exit))
+        if self.loop_thread.is_current():
+            return  # it cannot be waited for here; it takes its course
+        if not self._closing.wait(bound, self.loop_thread.alive) and self.loop_thread.alive():
+            logger.error("the event loop does not respond, so the app could not be shut down")
+        if first:
+            self._release(_LOOP_END)
+
+    def close_soon(self) -> None:
+        """Begin what `close` does, and let the loop finish it. For finalizers, so it takes no lock."""
+        if self._begun and not self._closed and self.pid == os.getpid() and hasattr(self, "loop_thread"):
+            self._closed = True
+            self.ready = False
+            self._submit(partial(self._begin_shutdown, False, True))
+
+    def _release(self, timeout: float) -> None:
+        if self._owns_thread:
+            self._owns_thread = False
+            self.loop_thread.release(timeout)
+
+    def _begin_shutdown(self, at_exit: bool, release: bool = False) -> None:
+        task = asyncio.get_running_loop().create_task(self._shutdown(at_exit))
+
+        def ended(_: object) -> None:
+            _shutdowns.discard(task)
+            self._closing.set()
+            if release:
+                self._release(0)
+
+        _shutdowns.add(task)
+        task.add_done_callback(ended)
+
+    async def _shutdown(self, at_exit: bool) -> None:
+        timeout = self._settings.shutdown_timeout
+        requests: set[asyncio.Task[None]] = set()
+        if at_exit:
+            # Their server is gone, so nobody takes what they send; its threads must not wait for them.
+            for call in list(self._calls):
+                if not call.ended and call.task is not None:
+                    requests.add(call.task)
+                    call.abort(AdapterClosed("the interpreter exits"))
+            if requests:
+                await asyncio.wait(requests, timeout=_EXIT_GRACE)
+            for task in requests:
+                task.cancel()
+        tasks = {call.task for call in self._calls if call.task is not None}
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
+        pending = {call.task: call for call in self._calls if call.task is not None}
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending, timeout=_CANCEL_GRACE)
+        for task, call in pending.items():
+            if not task.done():
+                logger.error("a task refuses to be cancelled: %s", call)
+        if self._host is not None:
+            await self._host.shutdown(timeout)
+
+
+# Shutdowns in progress: asyncio itself keeps tasks by weak references only.
+_shutdowns: set[asyncio.Task[None]] = set()
+
+# Runtimes to be closed at interpreter exit.
+_running: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_registered = False
+
+
+def _close_at_exit(runtime: Runtime) -> None:
+    """Close `runtime` at interpreter exit, before executors are torn down (L-10).
+
+    A plain `atexit` function would come too late: the executors that a shutdown may need are closed
+    before, by the hooks that `threading` calls, last registered first, while threads can still be
+    started. Hence the import: it registers the executors' own.
+    """
+    global _registered
+    _running.add(runtime)
+    if _registered:
+        return
+    import concurrent.futures.thread  # noqa: F401
+
+    register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
+    try:
+        register(_close_all)
+    except RuntimeError:
+        return  # the interpreter is exiting already: no request will follow
+    _registered = True
+
+
+def _close_all() -> None:
+    for runtime in list(_running):
+        if runtime.pid == os.getpid():
+            try:
+                runtime.close(at_exit=True)
+            except Exception:
+                logger.exception("closing at interpreter exit")

@@ -1,0 +1,272 @@
+"""One event loop in a daemon thread of its own, shared by all who ask for the same kind of loop.
+
+The thread runs from `start` (called by the first user) until `release` by the last. What is safe to
+rely on:
+
+- `start` returns when the loop runs, or raises; concurrent callers wait for the same start.
+- What is given to `submit` runs on the loop's thread, in order, each once; what it raises is logged.
+  Callbacks that wait together cost one wake-up of the loop.
+- A task that raises SystemExit or KeyboardInterrupt, or somebody's `loop.stop()`, does not end the
+  loop: it is run again.
+- When the loop ends, its tasks are cancelled and its executor and generators closed, each within
+  `_LAST_STEPS` seconds; what does not end then is left to the daemon thread.
+- In a forked child there is no such thread: `alive` is false, and `LoopThread.shared` makes another.
+  The parent's loop is not closed there, since both share what it polls.
+
+Who waits, and what ends the wait: `start` waits for the thread, which sets the latch on every way
+out; a thread that never comes to run (no memory; a host that stops threads) is given up after
+`START_TIMEOUT`. `release` waits for the end for a bounded time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..exceptions import LoopGone, UsageError
+from .asyncio_port import AsyncioPort
+from .gates import Latch, native
+
+logger = logging.getLogger("bridge.loop")
+
+# A thread begins within milliseconds; a host under load may take seconds.
+START_TIMEOUT = 30.0
+# Each step of closing a loop: cancelling its tasks, closing its generators, joining its executor.
+_LAST_STEPS = 2.0
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+class LoopThread:
+    """An event loop and its thread.
+
+    Args:
+        factory: makes the loop, in its thread.
+        running: instead, a loop that runs already, in another thread; its owner runs and stops it.
+
+    Attributes:
+        port: the loop, as seen by the other engines; valid after `start`.
+        pid: the process that it lives in.
+    """
+
+    _shared: dict[tuple[int, LoopFactory], LoopThread] = {}
+    # Parents' loops, seen from a forked child: kept, since closing them would disturb the parent.
+    _inherited: list[LoopThread] = []
+    # By process, as uWSGI forks without a word to Python: a lock that another thread of the parent
+    # held would stay held in the child.
+    _registry_locks: dict[int, Any] = {}
+
+    def __init__(
+        self, factory: LoopFactory | None = None, running: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        self.pid = os.getpid()
+        self._factory = factory
+        self._lock = native("allocate_lock")()
+        self._started = Latch()
+        self._ended = Latch()
+        self._begun = False
+        self._stopping = False
+        self._error: BaseException | None = None
+        self._callbacks: deque[Callable[[], object]] = deque()
+        self._scheduled = False
+        self._users = 0
+        self.port: AsyncioPort
+        if running is not None:
+            self.port = AsyncioPort(running)
+            self._begun = True
+            self._started.set()
+
+    # -- sharing
+
+    @classmethod
+    def shared(cls, factory: LoopFactory) -> LoopThread:
+        """The loop thread of this process for `factory`, to be given back by `release`. Not started yet."""
+        pid = os.getpid()
+        with cls._registry_lock():
+            for key in [key for key in cls._shared if key[0] != pid]:
+                cls._inherited.append(cls._shared.pop(key))
+            thread = cls._shared.get((pid, factory))
+            if thread is None or thread._stopping or thread._ended.is_set:
+                thread = cls._shared[pid, factory] = cls(factory)
+            thread._users += 1
+            return thread
+
+    @classmethod
+    def _registry_lock(cls) -> Any:
+        pid = os.getpid()
+        lock = cls._registry_locks.get(pid)
+        return lock or cls._registry_locks.setdefault(pid, native("allocate_lock")())
+
+    def release(self, timeout: float) -> None:
+        """One user less. The last one stops the loop, and waits for at most `timeout` seconds."""
+        cls = type(self)
+        with cls._registry_lock():
+            self._users -= 1
+            if self._users > 0 or self._factory is None:
+                return
+            if cls._shared.get((self.pid, self._factory)) is self:
+                del cls._shared[self.pid, self._factory]
+            self._stopping = True
+        if self.alive():
+            try:
+                self.submit(self.port.loop.stop)
+            except LoopGone:
+                return
+            if timeout > 0 and not self.is_current():
+                self._ended.wait(timeout, self.alive)
+
+    # -- its life
+
+    def start(self) -> None:
+        """Start the thread if it has not been, and wait until the loop runs.
+
+        Raises:
+            LoopGone: it did not start, or has ended.
+            UsageError: the factory did not make an asyncio event loop.
+        """
+        with self._lock:
+            begins, self._begun = not self._begun, True
+        if begins:
+            try:
+                _start_native_thread(self._main, "bridge-loop")
+            except BaseException as error:
+                self._error = error
+                self._started.set()
+                self._ended.set()
+        if not self._started.wait(START_TIMEOUT, lambda: True):
+            raise LoopGone(f"the thread of the event loop did not begin within {START_TIMEOUT:.0f} seconds")
+        if self._error is not None:
+            if isinstance(self._error, UsageError):
+                raise UsageError(*self._error.args) from self._error.__cause__
+            raise LoopGone(f"the event loop could not be started: {self._error}") from self._error
+
+    def _main(self) -> None:
+        try:
+            loop = self._make_loop()
+            self.port = AsyncioPort(loop)
+            loop.call_soon(self._started.set)
+        except BaseException as error:
+            self._error = error
+            self._ended.set()
+            self._started.set()
+            return
+        try:
+            while not self._stopping:
+                try:
+                    loop.run_forever()
+                except BaseException:
+                    logger.exception("an exception left the event loop, which runs on")
+                else:
+                    if not self._stopping:
+                        logger.warning("the event loop was stopped by somebody else; it runs on")
+            self._close(loop)
+        finally:
+            self._ended.set()
+
+    def _make_loop(self) -> asyncio.AbstractEventLoop:
+        assert self._factory is not None
+        try:
+            loop = self._factory()
+        except Exception as error:
+            raise UsageError(f"loop_factory raised {type(error).__name__}: {error}") from error
+        if not isinstance(loop, asyncio.AbstractEventLoop):
+            raise UsageError(
+                f"loop_factory must return an asyncio event loop; it returned {type(loop).__name__}"
+            )
+        if _threads_are_greenlets() and type(loop).__module__.partition(".")[0] == "uvloop":
+            loop.close()
+            raise UsageError(
+                "uvloop cannot run threads that gevent has patched, so blocking calls of the app would "
+                "never return; leave loop_factory at None under gevent"
+            )
+        asyncio.set_event_loop(loop)
+        return loop
+
+    def _close(self, loop: asyncio.AbstractEventLoop) -> None:
+        async def last_steps() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_LAST_STEPS)
+            for step in (loop.shutdown_asyncgens(), loop.shutdown_default_executor()):
+                try:
+                    await asyncio.wait_for(step, _LAST_STEPS)
+                except Exception as error:
+                    logger.warning("closing the event loop: %s", error or type(error).__name__)
+
+        try:
+            loop.run_until_complete(last_steps())
+        except BaseException:
+            logger.exception("closing the event loop")
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def alive(self) -> bool:
+        """Whether the loop runs, in this process. From any thread."""
+        if self._factory is None:
+            return self.port.alive()
+        return self._started.is_set and not self._ended.is_set and os.getpid() == self.pid
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on the loop."""
+        return self._started.is_set and self._error is None and self.port.is_current()
+
+    # -- its work
+
+    def submit(self, callback: Callable[[], object]) -> None:
+        """Run `callback` soon on the loop's thread; from any thread.
+
+        Raises:
+            LoopGone: the loop is closed.
+        """
+        self._callbacks.append(callback)
+        if not self._scheduled:
+            self._scheduled = True
+            try:
+                self.port.loop.call_soon_threadsafe(self._run)
+            except RuntimeError:
+                self._scheduled = False
+                raise LoopGone("the event loop is closed") from None
+            except BaseException:
+                self._scheduled = False  # or no later callback would ever run
+                raise
+
+    def _run(self) -> None:
+        # Cleared first: whoever still sees it set has its callback run below.
+        self._scheduled = False
+        callbacks = self._callbacks
+        while callbacks:
+            try:
+                callbacks.popleft()()
+            except Exception:
+                logger.exception("a callback on the event loop raised")
+
+    def __repr__(self) -> str:
+        state = "alive" if self.alive() else "ended" if self._ended.is_set else "not started"
+        return f"<LoopThread {state}>"
+
+
+def _start_native_thread(target: Callable[[], None], name: str) -> None:
+    """Start a daemon thread of the operating system, in an empty context."""
+    if _threads_are_greenlets():
+        native("start_new_thread")(target, ())
+        return
+    options: dict[str, Any] = {}
+    if sys.version_info >= (3, 14):
+        import contextvars
+
+        options["context"] = contextvars.Context()  # it may inherit the caller's otherwise
+    threading.Thread(target=target, name=name, daemon=True, **options).start()
+
+
+def _threads_are_greenlets() -> bool:
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
