@@ -18,11 +18,10 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engines.crossing import Crossing
 from ..engines.gates import Latch
-from ..engines.loop_thread import LoopThread
 from ..exceptions import (
     ApplicationExit,
     BridgeError,
@@ -31,7 +30,10 @@ from ..exceptions import (
     RequestError,
 )
 from ..translate.asgi_response import ASGIResponse, State, unknown
-from ..types import ASGIApp, Message, Scope
+from ..types import Message, Scope
+
+if TYPE_CHECKING:
+    from .asgi_runtime import Runtime
 
 logger = logging.getLogger("bridge.asgi")
 
@@ -50,10 +52,10 @@ class Hint(NamedTuple):
 
 
 class File(NamedTuple):
-    """An open file whose first `count` bytes are the body; `whole` if it ends there."""
+    """An open file whose first `size` bytes are the body; `whole` if it ends there."""
 
     file: Any
-    count: int
+    size: int
     whole: bool
 
 
@@ -67,64 +69,34 @@ class ASGICall(Crossing):
     """One request to an ASGI app.
 
     Args:
-        app: the application.
+        runtime: the app, where to run it, and the options; the call is in its `calls` from start to end.
         scope: the request's scope.
-        loop_thread: where to run it.
-        calls: the calls in progress; this one is among them from its start to its end.
         has_body: whether there is a request body to ask for.
-        write_ahead: bytes of response that may be held beyond what the server has taken.
-        read_ahead: bytes of request body that may be fetched beyond what the app has received.
-        grace: seconds between the client's disconnect and the cancellation of the task.
 
     Attributes:
         task: what runs the app; `None` before `start`.
-        finished: set when the app has ended; made by who wants to wait for it.
+        finished: set when the app has ended, if somebody waits for that.
     """
 
-    __slots__ = (
-        "_app",
-        "_asked_before",
-        "_body_done",
-        "_calls",
-        "_context",
-        "_ended_at",
-        "_extensions",
-        "_grace",
-        "_has_body",
-        "_machine",
-        "_scope",
-        "_timer",
-        "finished",
-        "task",
-    )
+    task: asyncio.Task[None] | None = None
+    finished: Latch | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _body_done = False
+    _asked_before = False
+    _ended_at = 0.0
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        scope: Scope,
-        loop_thread: LoopThread,
-        calls: set[ASGICall],
-        *,
-        has_body: bool,
-        write_ahead: int,
-        read_ahead: int,
-        grace: float,
-    ) -> None:
-        super().__init__(loop_thread, write_ahead, read_ahead)
-        self._app = app
+    def __init__(self, runtime: Runtime, scope: Scope, has_body: bool) -> None:
+        settings = runtime.settings
+        Crossing.__init__(self, runtime.loop_thread, settings.write_ahead, settings.read_ahead)
+        self._runtime = runtime
         self._scope = scope
-        self._extensions = scope["extensions"]
-        self._machine = ASGIResponse(scope["method"] == "HEAD", "http.response.trailers" in self._extensions)
-        self._calls = calls
+        self._machine = ASGIResponse(
+            scope["method"] == "HEAD", "http.response.trailers" in scope["extensions"]
+        )
         self._has_body = has_body
-        self._body_done = False
-        self._asked_before = False
-        self._grace = grace
-        self._ended_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         self._context = contextvars.copy_context()
-        self.task: asyncio.Task[None] | None = None
-        self.finished: Latch | None = None
+        if settings.background_wait != 0:
+            self.finished = Latch()
 
     @property
     def bodiless(self) -> bool:
@@ -139,12 +111,13 @@ class ASGICall(Crossing):
             if self.finished is not None:
                 self.finished.set()
             return
-        self._calls.add(self)
+        self._runtime.calls.add(self)
         loop = self.loop_thread.port.loop
         coroutine = self._run()
         try:
             if _NEW_TASKS_TAKE_CONTEXT:
-                self.task = loop.create_task(coroutine, context=self._context)
+                create_task: Any = loop.create_task  # the annotations are those of 3.10
+                self.task = create_task(coroutine, context=self._context)
             else:
                 self.task = self._context.run(loop.create_task, coroutine)
         except BaseException as error:
@@ -154,7 +127,7 @@ class ASGICall(Crossing):
     async def _run(self) -> None:
         error: BaseException | None = None
         try:
-            await self._app(self._scope, self.receive, self.send)
+            await self._runtime.app(self._scope, self.receive, self.send)
         except BaseException as raised:
             # None of them may reach the loop: SystemExit would end it, and with it all other requests.
             error = raised
@@ -163,10 +136,10 @@ class ASGICall(Crossing):
 
     def cancelled_before_start(self) -> bool:
         """Whether the task has ended without ever having run the app. From any thread."""
-        return self.task is not None and self.task.done() and self in self._calls
+        return self.task is not None and self.task.done() and self in self._runtime.calls
 
     def _end_of_app(self, error: BaseException | None) -> None:
-        self._calls.discard(self)
+        self._runtime.calls.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         if error is None and not self.gone:
@@ -199,7 +172,9 @@ class ASGICall(Crossing):
         """The client is gone: the app is told, and cancelled after the grace (A-29)."""
         self.stir()
         if self.task is not None and not self.task.done():
-            self._timer = self.loop_thread.port.loop.call_later(self._grace, self.cancel)
+            self._timer = self.loop_thread.port.loop.call_later(
+                self._runtime.settings.disconnect_grace, self.cancel
+            )
 
     def cancel(self) -> None:
         """Cancel the task."""
@@ -207,7 +182,7 @@ class ASGICall(Crossing):
             self.task.cancel()
 
     def abort(self, error: BaseException) -> None:
-        """End the exchange from here: the app is told that its client is gone, the server's thread gets `error`."""
+        """End the exchange from here: for the app its client is gone, the server's thread gets `error`."""
         if not self.ended:
             self.gone = True
             self.end(error)
@@ -267,7 +242,7 @@ class ASGICall(Crossing):
                 await self.room()
                 if self.gone:
                     raise ClientDisconnected(_GONE)
-        elif kind in _EXTENSIONS and kind in self._extensions:
+        elif kind in _EXTENSIONS and kind in self._scope["extensions"]:
             await _EXTENSIONS[kind](self, message)
         elif kind == "http.response.trailers":
             machine.trailers(message)  # X-05: not offered, so dropped
@@ -305,13 +280,16 @@ class ASGICall(Crossing):
             self.stir()
 
     def _too_late(self, message: Message) -> None:
-        """A body when the client has all that it can get: the app may end its response, not stream for ever."""
+        """A body after the client has all that it can get: the app may finish, but not stream for ever."""
         machine = self._machine
         if machine.surplus:
             self._warn_of_surplus()
         if machine.state is _COMPLETE:
             self.stir()
-        elif message.get("body") and self.loop_thread.port.loop.time() - self._ended_at > self._grace:
+        elif (
+            message.get("body")
+            and self.loop_thread.port.loop.time() - self._ended_at > self._runtime.settings.disconnect_grace
+        ):
             raise ClientDisconnected("the response has been complete for the client for a while")
 
     def _warn_of_surplus(self) -> None:
@@ -393,9 +371,11 @@ _EXTENSIONS: dict[str, Callable[[ASGICall, Message], Awaitable[None]]] = {
 
 
 def _transportable(error: BaseException) -> BaseException:
-    """The error as the server's thread may raise it: nothing that would end the server or a generator."""
+    """The error as the server's thread may raise it: nothing that ends a server or a generator."""
     if isinstance(error, asyncio.CancelledError):
-        wrapped: BridgeError = IncompleteResponse("the app's task was cancelled before its response was complete")
+        wrapped: BridgeError = IncompleteResponse(
+            "the app's task was cancelled before its response was complete"
+        )
     elif isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
     else:

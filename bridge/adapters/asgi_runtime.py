@@ -25,8 +25,10 @@ from typing import Any, NamedTuple
 from ..engines.gates import Latch, native
 from ..engines.loop_thread import LoopThread
 from ..exceptions import AdapterClosed, BridgeError, LoopGone, StartupFailed
-from ..types import ASGIApp, Scope
+from ..types import ASGIApp, Environ, Scope, StartResponse
 from .asgi_call import ASGICall
+from .asgi_exchange import Exchange
+from .input_reader import InputReader
 from .lifespan_host import LifespanHost
 
 logger = logging.getLogger("bridge.lifespan")
@@ -51,6 +53,7 @@ class Settings(NamedTuple):
     write_ahead: int
     read_ahead: int
     disconnect_grace: float
+    background_wait: float | None
 
 
 class Runtime:
@@ -61,6 +64,7 @@ class Runtime:
         ready: requests may come.
         state: what lifespan keeps for requests, `None` if the app has no lifespan.
         loop_thread: where everything of the app runs; valid when `ready`.
+        calls: those in progress; the loop's thread alone changes it.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -68,8 +72,8 @@ class Runtime:
         self.ready = False
         self.state: dict[str, Any] | None = None
         self.loop_thread: LoopThread
-        self._app = app
-        self._settings = settings
+        self.app = app
+        self.settings = settings
         self._lock = native("allocate_lock")()
         self._begun = False
         self._deadline: float | None = None
@@ -79,7 +83,7 @@ class Runtime:
         self._owns_thread = False  # there is a loop thread to give back
         self._closed = False
         self._closing = Latch()
-        self._calls: set[ASGICall] = set()
+        self.calls: set[ASGICall] = set()
 
     # -- startup
 
@@ -94,7 +98,7 @@ class Runtime:
         """
         with self._lock:
             begins, self._begun = not self._begun, True
-        timeout = self._settings.startup_timeout
+        timeout = self.settings.startup_timeout
         if begins:
             self._deadline = None if timeout is None else time.monotonic() + timeout
             try:
@@ -119,7 +123,7 @@ class Runtime:
             raise type(self._failure)(*self._failure.args) from self._failure.__cause__
 
     def _begin(self) -> None:
-        settings = self._settings
+        settings = self.settings
         if settings.loop is not None:
             thread = LoopThread(running=settings.loop)
         else:
@@ -138,9 +142,7 @@ class Runtime:
     def _start_lifespan(self) -> None:
         # On the loop's thread, as asyncio's events belong to the loop that they are made on.
         try:
-            self._host = LifespanHost(
-                self._app, required=self._settings.lifespan == "on", started=self._report
-            )
+            self._host = LifespanHost(self.app, required=self.settings.lifespan == "on", started=self._report)
             self._host.start()
         except BaseException as error:
             self._report(StartupFailed(f"the app's lifespan could not be started: {error!r}"))
@@ -176,21 +178,29 @@ class Runtime:
 
     # -- requests
 
-    def call(self, scope: Scope, has_body: bool) -> ASGICall:
-        """A call of the app, to be handed over by `loop_thread.submit(call.start)`."""
-        settings = self._settings
+    def hand_over(self, scope: Scope, has_body: bool) -> ASGICall:
+        """Hand a request to the loop thread.
+
+        Raises:
+            LoopGone: the loop is closed; nothing has happened.
+        """
         if self.state is not None:
             scope["state"] = self.state.copy()
-        return ASGICall(
-            self._app,
-            scope,
-            self.loop_thread,
-            self._calls,
-            has_body=has_body,
-            write_ahead=settings.write_ahead,
-            read_ahead=settings.read_ahead,
-            grace=settings.disconnect_grace,
-        )
+        call = ASGICall(self, scope, has_body)
+        self.loop_thread.submit(call.start)
+        return call
+
+    def meet(
+        self, call: ASGICall, reader: InputReader, environ: Environ, start_response: StartResponse
+    ) -> Any:
+        """Serve a call that was handed over until its response begins; return the body of that."""
+        try:
+            return Exchange(call, reader, environ, self.settings.background_wait).begin(
+                environ, start_response
+            )
+        except BaseException:
+            call.leave()
+            raise
 
     # -- shutdown
 
@@ -202,12 +212,10 @@ class Runtime:
         self.ready = False
         _running.discard(self)
         self._report(AdapterClosed("the adapter was closed"))
-        self._failure = AdapterClosed(
-            "the adapter has been closed, so it serves no request; make a new one"
-        )
+        self._failure = AdapterClosed("the adapter has been closed, so it serves no request; make a new one")
         if not begun or self.pid != os.getpid() or not hasattr(self, "loop_thread"):
             return
-        timeout = self._settings.shutdown_timeout
+        timeout = self.settings.shutdown_timeout
         bound = None if timeout is None else 2 * timeout + 3 * _CANCEL_GRACE + _MARGIN
         if first:
             self._submit(partial(self._begin_shutdown, at_exit))
@@ -243,11 +251,11 @@ class Runtime:
         task.add_done_callback(ended)
 
     async def _shutdown(self, at_exit: bool) -> None:
-        timeout = self._settings.shutdown_timeout
+        timeout = self.settings.shutdown_timeout
         requests: set[asyncio.Task[None]] = set()
         if at_exit:
             # Their server is gone, so nobody takes what they send; its threads must not wait for them.
-            for call in list(self._calls):
+            for call in list(self.calls):
                 if not call.ended and call.task is not None:
                     requests.add(call.task)
                     call.abort(AdapterClosed("the interpreter exits"))
@@ -255,10 +263,10 @@ class Runtime:
                 await asyncio.wait(requests, timeout=_EXIT_GRACE)
             for task in requests:
                 task.cancel()
-        tasks = {call.task for call in self._calls if call.task is not None}
+        tasks = {call.task for call in self.calls if call.task is not None}
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
-        pending = {call.task: call for call in self._calls if call.task is not None}
+        pending = {call.task: call for call in self.calls if call.task is not None}
         for task in pending:
             task.cancel()
         if pending:

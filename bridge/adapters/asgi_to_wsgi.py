@@ -1,9 +1,10 @@
 """ASGIToWSGI: an ASGI app served by a WSGI server.
 
 The way of a request: the server's thread builds the scope and hands the call to the loop thread;
-the app runs there as a task. The server's thread waits at one gate, reads the request body when the
-app asks for it, and takes status, headers and body. A response that is complete in one go costs one
-hop there and one back. What the app does after its last body goes on without that thread.
+the app runs there as a task (`asgi_call`). The server's thread waits at one gate, reads the request
+body when the app asks for it, and takes status, headers and body (`asgi_exchange`). A response that
+is complete in one go costs one hop there and one back. What the app does after its last body goes
+on without that thread. `asgi_runtime` is what all requests of a process share.
 
 Everything in this module runs in the server's thread.
 """
@@ -12,28 +13,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..engines.gates import Latch
-from ..exceptions import (
-    AdapterClosed,
-    BodyTooLarge,
-    ClientDisconnected,
-    IncompleteResponse,
-    LoopGone,
-    RequestError,
-    UsageError,
-)
+from ..exceptions import AdapterClosed, BodyTooLarge, LoopGone, RequestError, UsageError
 from ..translate.scope import ScopeBuilder
 from ..types import ASGIApp, Environ, StartResponse
 from .input_reader import InputReader
+from .refusals import answer_wsgi
 
 if TYPE_CHECKING:
     import asyncio
 
-    from .asgi_call import ASGICall, File
     from .asgi_runtime import Runtime
 
 logger = logging.getLogger("bridge.asgi")
@@ -46,11 +38,6 @@ DEFAULT_STARTUP_TIMEOUT = 60.0
 DEFAULT_SHUTDOWN_TIMEOUT = 10.0
 # An app that was told of a disconnect may want to save what it has; after this it is cancelled.
 DEFAULT_DISCONNECT_GRACE = 5.0
-
-# Pieces of body that wait together are joined up to this size: a server writes each by itself.
-_JOIN_LIMIT = 64 * 1024
-# What `wsgi.file_wrapper` is told to read at a time.
-_FILE_BLOCK = 64 * 1024
 
 _LIFESPAN_MODES = ("auto", "on", "off")
 
@@ -142,7 +129,6 @@ class ASGIToWSGI:
         require_seconds("disconnect_grace", disconnect_grace)
         self.app = app
         self._max_body = max_body
-        self._background_wait = background_wait
         self._options = (
             lifespan,
             loop_factory,
@@ -152,6 +138,7 @@ class ASGIToWSGI:
             write_ahead,
             read_ahead,
             float(disconnect_grace),
+            background_wait,
         )
         if interface is Interface.ASGI2:
             from .as_asgi import single_callable
@@ -254,249 +241,17 @@ class ASGIToWSGI:
             if length is not None and self._max_body is not None and length > self._max_body:
                 raise BodyTooLarge(f"the request body of {length} bytes exceeds {self._max_body}")
         except RequestError as refusal:
-            return _refuse(environ, start_response, refusal)
+            return answer_wsgi(environ, start_response, refusal.status)
         reader = InputReader(environ, length, self._max_body)
-        call = runtime.call(scope, reader.has_body)
-        if self._background_wait != 0:
-            call.finished = Latch()
         try:
-            runtime.loop_thread.submit(call.start)
+            call = runtime.hand_over(scope, reader.has_body)
         except LoopGone:
             runtime = self._enter()  # another loop, if that is possible
-            call = runtime.call(scope, reader.has_body)
-            runtime.loop_thread.submit(call.start)
-        exchange = _Exchange(call, reader, environ, self._background_wait)
-        try:
-            return exchange.begin(environ, start_response)
-        except BaseException:
-            call.leave()
-            raise
+            call = runtime.hand_over(scope, reader.has_body)
+        return runtime.meet(call, reader, environ, start_response)
 
     def __repr__(self) -> str:
         return f"<ASGIToWSGI of {self.app!r}>"
-
-
-class _Exchange:
-    """The server's side of a call, and the body that the server iterates (A-28)."""
-
-    __slots__ = (
-        "_background_wait",
-        "_call",
-        "_closed",
-        "_dealt",
-        "_environ",
-        "_file",
-        "_file_left",
-        "_items",
-        "_last",
-        "_over",
-        "_reader",
-    )
-
-    def __init__(
-        self, call: ASGICall, reader: InputReader, environ: Environ, background_wait: float | None
-    ) -> None:
-        self._call = call
-        self._reader = reader
-        self._environ = environ
-        self._background_wait = background_wait
-        self._items: list[Any] = []  # taken from the call, not yet given to the server
-        self._last = False  # none will follow those in `_items`
-        self._dealt = 0  # size of the piece that the server has in hand
-        self._over = False  # the server has all, or has been told that it will not get it
-        self._closed = False
-        self._file: Any = None
-        self._file_left = 0
-
-    def begin(self, environ: Environ, start_response: StartResponse) -> Any:
-        """Serve the call until status and headers are known, and give these to the server."""
-        call = self._call
-        todo = call.arrive()
-        while True:
-            if todo.name == "TAKE":
-                self._items, self._last = call.take()
-                while self._items:
-                    item = self._items.pop(0)
-                    if len(item) == 2:
-                        status, headers = item
-                        start_response(status, headers)
-                        if self._items and self._last and type(self._items[0]) is not bytes:
-                            return self._file_response(environ)
-                        return self
-                    self._hint(environ, item.headers)
-                if self._last:
-                    return self._fail(environ, start_response)
-            else:
-                self._serve(todo)
-            todo = call.next()
-
-    def _serve(self, todo: Any) -> None:
-        """Do what the call wants done while it has no output."""
-        call = self._call
-        if todo.name == "LOOK":
-            if call.cancelled_before_start():
-                call.end(IncompleteResponse("the app's task was cancelled before it ran"))
-            return
-        try:
-            data, last = self._reader.read()
-        except ClientDisconnected as error:
-            # The app is told, and may go on for the grace; nobody is left to answer.
-            call.leave()
-            call.end(error)
-        except BodyTooLarge as error:
-            call.supply((error, True), 0, True)
-        else:
-            call.supply((data, last), len(data), last)
-
-    def _hint(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
-        try:
-            environ["wsgi.early_hints"](headers)
-        except Exception:
-            logger.warning("the server did not send early hints", exc_info=True)
-
-    def _fail(self, environ: Environ, start_response: StartResponse) -> Any:
-        """There is no response: a plain answer without details (A-25)."""
-        error = self._call.error
-        self._over = True
-        if isinstance(error, AdapterClosed):
-            raise error
-        if isinstance(error, ClientDisconnected) and self._call.gone:
-            # The body was cut short. The client may have closed its sending half only.
-            return _answer(environ, start_response, "400 Bad Request", "The request body was incomplete.\n")
-        if isinstance(error, RequestError):
-            return _refuse(environ, start_response, error)
-        return _answer(environ, start_response, "500 Internal Server Error", "Internal Server Error\n")
-
-    # -- the iterator
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._file is not None:
-            return self._next_of_file()
-        call = self._call
-        if self._dealt:
-            call.dealt(self._dealt)
-            self._dealt = 0
-        try:
-            while True:
-                items = self._items
-                while items:
-                    if type(items[0]) is bytes:
-                        return self._next_piece()
-                    self._special(items.pop(0))
-                    if self._file is not None:
-                        return self._next_of_file()
-                if self._last:
-                    break
-                todo = call.next()
-                if todo.name == "TAKE":
-                    self._items, self._last = call.take()
-                else:
-                    self._serve(todo)
-        except BaseException:
-            self._over = True
-            call.leave()
-            raise
-        self._over = True
-        error = call.error
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # its traceback refers to this frame
-        raise StopIteration
-
-    def _next_piece(self) -> bytes:
-        items = self._items
-        piece: bytes = items.pop(0)
-        if items and type(items[0]) is bytes and len(piece) < _JOIN_LIMIT:
-            pieces = [piece]
-            size = len(piece)
-            while items and type(items[0]) is bytes and size + len(items[0]) <= _JOIN_LIMIT:
-                size += len(items[0])
-                pieces.append(items.pop(0))
-            piece = b"".join(pieces)
-        self._dealt = len(piece)
-        return piece
-
-    def _special(self, item: Any) -> None:
-        from .asgi_call import File, Trailers
-
-        if type(item) is Trailers:
-            self._environ["gunicorn.http2.send_trailers"](item.headers)
-        elif type(item) is File:
-            self._file, self._file_left = item.file, item.count
-
-    # -- files
-
-    def _file_response(self, environ: Environ) -> Any:
-        """The body is a file: through the server's own wrapper if it can be sent as it is (X-06)."""
-        from .asgi_call import File
-
-        item: File = self._items[0]
-        wrapper = environ.get("wsgi.file_wrapper")
-        if type(item) is File and item.whole and wrapper is not None and len(self._items) == 1:
-            self._over = True
-            return wrapper(item.file, _FILE_BLOCK)
-        return self
-
-    def _next_of_file(self) -> bytes:
-        data: bytes = self._file.read(min(_FILE_BLOCK, self._file_left))
-        if data:
-            self._file_left -= len(data)
-            return data
-        missing = self._file_left
-        self._close_file()
-        if missing:
-            self._over = True
-            raise IncompleteResponse(f"the file became shorter while it was sent: {missing} bytes are missing")
-        return self.__next__()
-
-    def _close_file(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-    # -- the end
-
-    def close(self) -> None:
-        """The server is done with the body. Before its end, that means that the client is gone (A-29)."""
-        if self._closed:
-            return
-        self._closed = True
-        self._close_file()
-        for item in self._items:
-            if type(item) not in (bytes, tuple) and hasattr(item, "file"):
-                item.file.close()
-        over = self._over or (self._last and not self._items and self._call.error is None)
-        if not over:
-            self._call.leave()
-        elif self._call.finished is not None:
-            self._call.finished.wait(self._background_wait, self._call.loop_thread.alive)
-
-    def __del__(self) -> None:
-        # For a server that drops the body without close().
-        if not self._closed and not self._over:
-            self._closed = True
-            self._close_file()
-            self._call.leave()
-
-
-def _refuse(environ: Environ, start_response: StartResponse, refusal: RequestError) -> list[bytes]:
-    from http import HTTPStatus
-
-    status = HTTPStatus(refusal.status)
-    return _answer(environ, start_response, f"{status.value} {status.phrase}", f"{status.phrase}: {refusal}\n")
-
-
-def _answer(environ: Environ, start_response: StartResponse, status: str, text: str) -> list[bytes]:
-    body = text.encode("utf-8")
-    start_response(
-        status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-    )
-    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
 
 def require_size(name: str, value: object, *, at_least: int) -> None:

@@ -1,11 +1,11 @@
-"""Answers that the adapter gives itself, without the app: 400, 413, 503, and no to WebSockets."""
+"""Answers that the adapters give themselves, without the app: 400, 413, 500, 503, and no to WebSockets."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
 from ..exceptions import BridgeError, RequestError
-from ..types import Receive, Scope, Send
+from ..types import Environ, Receive, Scope, Send, StartResponse
 
 # What a client is told to wait after a 503, in seconds: a pool that was full may be free in a moment.
 RETRY_AFTER = 1
@@ -33,6 +33,17 @@ async def refuse(send: Send, error: BridgeError, *, head: bool = False) -> None:
         await send({"type": "http.response.body", "body": b"" if head else text, "more_body": False})
     except OSError:
         pass
+
+
+def answer_wsgi(environ: Environ, start_response: StartResponse, code: int) -> list[bytes]:
+    """The same under a WSGI server, for any status: plain, without details (A-25, H-06)."""
+    status = HTTPStatus(code)
+    text = f"{status.value} {status.phrase}\n".encode("ascii")
+    start_response(
+        f"{status.value} {status.phrase}",
+        [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))],
+    )
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [text]
 
 
 def is_head(scope: Scope) -> bool:

@@ -4,13 +4,13 @@
 items that the task has put, the end, or the task's wish for supplies that only the thread can
 fetch. It and `handoff` are the only places where threads and tasks wait for each other.
 
-    thread   arrive, then: next -> TAKE (take), FETCH (supply), LOOK (nothing came for a while); leave
+    thread   arrive, then: next -> TAKE (take), FETCH (supply), LOOK_AROUND; leave
     task     put, put_last, end; room, supplies, stirred
 
 Who waits, and what ends the wait:
 
 - *The thread, in `next`.* The task puts an item, asks for supplies, or ends; whoever runs the task
-  calls `end` on every way out of it. Every `LOOK` seconds the wait returns LOOK if the loop is
+  calls `end` on every way out of it. Every `LOOK` seconds the wait returns LOOK_AROUND if the loop is
   alive, so that the thread can look after other things (a task that was cancelled before its first
   step never gets to call `end`); and raises `LoopGone` if it is not: the thread of the loop has
   ended, or this is a forked child, which has no such thread.
@@ -25,24 +25,20 @@ it belongs to the loop's thread alone.
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from typing import Any
 
 from ..exceptions import LoopGone
-from .gates import Gate, native, new_gate
+from .gates import new_gate
 from .loop_thread import LoopThread
 
 # How often a waiting thread looks at other things, in seconds.
 LOOK = 1.0
 
 
-class Next(enum.Enum):
-    """What the thread is to do."""
-
-    TAKE = enum.auto()  #: take what is there: items, the end, or both
-    FETCH = enum.auto()  #: fetch supplies, and `supply` them
-    LOOK = enum.auto()  #: nothing has come for `LOOK` seconds
+# What the thread is to do next: take what is there (items, the end, or both); fetch supplies, and
+# `supply` them; look after other things, since nothing has come for `LOOK` seconds.
+TAKE, FETCH, LOOK_AROUND = range(3)
 
 
 class Crossing:
@@ -61,89 +57,59 @@ class Crossing:
         hurry: the task will ask for more supplies, so the thread may fetch ahead.
     """
 
-    __slots__ = (
-        "_ahead",
-        "_asked",
-        "_blocked",
-        "_flags",
-        "_gate",
-        "_held",
-        "_items",
-        "_limit",
-        "_lock",
-        "_supplied",
-        "_supplies",
-        "_supplies_ended",
-        "_waiting",
-        "ended",
-        "error",
-        "gone",
-        "hurry",
-        "loop_thread",
-    )
+    # Most calls never change these, so they are here and not in each instance.
+    ended = False
+    error: BaseException | None = None
+    gone = False
+    hurry = False
+    _held = 0
+    _blocked = False  # a task waits for room
+    _asked = False  # a task waits for supplies
+    _supplies: deque[Any] | None = None
+    _supplied = 0
+    _supplies_ended = False
+    # The thread is at its gate or goes there. From the beginning: it does so once the job is handed over.
+    _waiting = True
 
     def __init__(self, loop_thread: LoopThread, limit: int, ahead: int) -> None:
         self.loop_thread = loop_thread
         self._limit = limit
         self._ahead = ahead
-        self._lock = native("allocate_lock")()
-        self._gate: Gate = new_gate()
-        # True from the beginning: the thread goes to its gate at once after it has handed over the job.
-        self._waiting = True
+        self._lock = loop_thread.allocate_lock()
+        self._gate = new_gate(loop_thread.allocate_lock)
         self._items: list[Any] = []
-        self._held = 0
-        self._blocked = False  # a task waits for room
-        self.ended = False
-        self.error: BaseException | None = None
-        self.gone = False
-        self.hurry = False
-        self._asked = False  # a task waits for supplies
-        self._supplies: deque[Any] = deque()
-        self._supplied = 0
-        self._supplies_ended = False
         self._flags: list[Any] = []  # of waiting tasks; the loop's thread alone touches them
 
     # -- the thread's side
 
-    def arrive(self) -> Next:
+    def arrive(self) -> int:
         """Wait for the first thing to do, just after the job was handed over; see `next`."""
-        return self._wait() if self._gate.wait(LOOK) else self._look()
+        if not self._gate.acquire(True, LOOK):
+            return self._look()
+        # Read without the lock: once true, it stays so.
+        return TAKE if self.ended else self.next()
 
-    def next(self) -> Next:
+    def next(self) -> int:
         """Wait for the next thing to do.
 
         Raises:
             LoopGone: the loop has ended.
         """
-        with self._lock:
-            todo = self._todo()
-            if todo is not None:
-                return todo
-            self._waiting = True
-        return self._wait() if self._gate.wait(LOOK) else self._look()
-
-    def _wait(self) -> Next:
         while True:
             with self._lock:
-                todo = self._todo()
-                if todo is not None:
-                    return todo
+                # Items first: the task may go on with what it has asked for when they are on their way.
+                if self._items or self.ended:
+                    return TAKE
+                if self._asked or (self.hurry and self._supplied < self._ahead and not self._supplies_ended):
+                    return FETCH
                 self._waiting = True
-            if not self._gate.wait(LOOK):
+            if not self._gate.acquire(True, LOOK):
                 return self._look()
 
-    def _todo(self) -> Next | None:
-        # Items first: the task may go on with what it has asked for when they are on their way.
-        if self._items or self.ended:
-            return Next.TAKE
-        if self._asked or (self.hurry and self._supplied < self._ahead and not self._supplies_ended):
-            return Next.FETCH
-        return None
-
-    def _look(self) -> Next:
+    def _look(self) -> int:
         if not self.loop_thread.alive():
             raise LoopGone("the event loop of this request has ended")
-        return Next.LOOK
+        return LOOK_AROUND
 
     def take(self) -> tuple[list[Any], bool]:
         """The items that are there, and whether they are the last; they count as held until `dealt`."""
@@ -164,6 +130,8 @@ class Crossing:
     def supply(self, item: Any, size: int, last: bool) -> None:
         """Add what was fetched; `last` if there is nothing more to fetch."""
         with self._lock:
+            if self._supplies is None:
+                self._supplies = deque()
             self._supplies.append((item, size))
             self._supplied += size
             self._supplies_ended = last
@@ -220,7 +188,7 @@ class Crossing:
             opens, self._waiting = self._waiting, False
             full = self._held > self._limit
         if opens:
-            self._gate.open()
+            self._open_gate()
         return full
 
     def put_last(self, items: list[Any]) -> None:
@@ -231,7 +199,7 @@ class Crossing:
             self.ended = True
             opens, self._waiting = self._waiting, False
         if opens:
-            self._gate.open()
+            self._open_gate()
 
     def end(self, error: BaseException | None = None) -> None:
         """No item will come any more. The first end counts."""
@@ -242,7 +210,13 @@ class Crossing:
             self.ended = True
             opens, self._waiting = self._waiting, False
         if opens:
-            self._gate.open()
+            self._open_gate()
+
+    def _open_gate(self) -> None:
+        try:
+            self._gate.release()
+        except RuntimeError:
+            pass  # open already: the thread was about to wait, and found something to do instead
 
     async def room(self) -> None:
         """Wait until the thread has dealt with enough, or has left."""
@@ -267,5 +241,5 @@ class Crossing:
             if opens:
                 self._waiting = False
         if opens:
-            self._gate.open()
+            self._open_gate()
         return item

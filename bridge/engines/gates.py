@@ -18,13 +18,21 @@ from typing import Any, Protocol
 
 
 class Gate(Protocol):
-    """`open` lets one `wait` through, at once or at the next."""
+    """A binary semaphore: closed when it is made, and whenever somebody has gone through.
 
-    def open(self) -> None:
-        """Let the waiter through. From any thread; opening an open gate does nothing."""
+    A lock of Python's is one: locked means closed, the waiter acquires it and another thread
+    releases it.
+    """
 
-    def wait(self, timeout: float) -> bool:
-        """Wait for at most `timeout` seconds; return whether the gate was open, and close it."""
+    def release(self) -> object:
+        """Open it. From any thread.
+
+        Raises:
+            RuntimeError: it may be raised if the gate is open already, which does no harm.
+        """
+
+    def acquire(self, blocking: bool, timeout: float, /) -> bool:
+        """Go through, waiting for at most `timeout` seconds; return whether it was open."""
 
 
 def native(name: str) -> Any:
@@ -34,27 +42,13 @@ def native(name: str) -> Any:
     return getattr(_thread, name) if get_original is None else get_original("_thread", name)
 
 
-class ThreadGate:
-    """The gate of a thread.
-
-    A lock is used as a binary semaphore: locked means closed, the waiter acquires it and another
-    thread releases it.
-    """
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = native("allocate_lock")()
-        self._lock.acquire()
-
-    def open(self) -> None:
-        try:
-            self._lock.release()
-        except RuntimeError:
-            pass  # open already
-
-    def wait(self, timeout: float) -> bool:
-        return bool(self._lock.acquire(True, timeout))
+def new_gate(allocate_lock: Callable[[], Any]) -> Gate:
+    """A closed gate for the caller: a lock, or a `HubGate` for a greenlet that a gevent hub runs."""
+    if "gevent" in sys.modules and _runs_under_hub(sys.modules["gevent"]):
+        return HubGate()
+    lock: Gate = allocate_lock()
+    lock.acquire(True, -1)
+    return lock
 
 
 class HubGate:
@@ -72,20 +66,18 @@ class HubGate:
         self._opened = False
         self._watcher: Any = None
 
-    def open(self) -> None:
+    def release(self) -> None:
         with self._lock:
             self._opened = True
             if self._watcher is not None:
                 self._watcher.send()
 
-    def wait(self, timeout: float) -> bool:
-        from gevent import get_hub
-        from gevent.hub import Waiter
-
+    def acquire(self, blocking: bool, timeout: float, /) -> bool:
         if self._take():
             return True
-        hub = get_hub()
-        waiter = Waiter(hub)
+        gevent: Any = sys.modules["gevent"]
+        hub = gevent.get_hub()
+        waiter = gevent.hub.Waiter(hub)
         watcher = hub.loop.async_()
         timer = hub.loop.timer(timeout)
         watcher.start(waiter.switch, None)
@@ -110,14 +102,6 @@ class HubGate:
         return opened
 
 
-def new_gate() -> Gate:
-    """A gate for the caller: a `HubGate` for a greenlet that a gevent hub runs, else a `ThreadGate`."""
-    gevent = sys.modules.get("gevent")
-    if gevent is not None and _runs_under_hub(gevent):
-        return HubGate()
-    return ThreadGate()
-
-
 def _runs_under_hub(gevent: Any) -> bool:
     hub: Any = getattr(sys.modules.get("gevent.hub"), "Hub", None)
     if hub is None:  # gevent is just being imported
@@ -137,13 +121,14 @@ class Latch:
     Whoever waits names a time-out and says what to look at meanwhile: see `wait`.
     """
 
-    __slots__ = ("_gates", "_lock", "is_set")
+    __slots__ = ("_allocate_lock", "_gates", "_lock", "is_set")
 
     # How often a waiter looks whether what it waits for can still come, in seconds.
     LOOK = 1.0
 
     def __init__(self) -> None:
-        self._lock = native("allocate_lock")()
+        self._allocate_lock: Callable[[], Any] = native("allocate_lock")
+        self._lock = self._allocate_lock()
         self._gates: list[Gate] = []
         self.is_set = False
 
@@ -153,14 +138,14 @@ class Latch:
             self.is_set = True
             gates, self._gates = self._gates, []
         for gate in gates:
-            gate.open()
+            gate.release()  # once each, as none is in two latches
 
     def wait(self, timeout: float | None, alive: Callable[[], bool]) -> bool:
         """Wait until it is set; `False` if `timeout` seconds have passed or `alive()` says no.
 
         `alive` is called about once a second, so that the death of whoever was to set it ends the wait.
         """
-        gate = new_gate()
+        gate = new_gate(self._allocate_lock)
         with self._lock:
             if self.is_set:
                 return True
@@ -169,7 +154,7 @@ class Latch:
         try:
             while not self.is_set:
                 left = self.LOOK if deadline is None else min(self.LOOK, deadline - time.monotonic())
-                if left <= 0 or not (gate.wait(left) or alive()):
+                if left <= 0 or not (gate.acquire(True, left) or alive()):
                     break
         finally:
             with self._lock:

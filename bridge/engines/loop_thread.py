@@ -53,6 +53,7 @@ class LoopThread:
     Attributes:
         port: the loop, as seen by the other engines; valid after `start`.
         pid: the process that it lives in.
+        allocate_lock: makes a lock that works between real threads, also under gevent.
     """
 
     _shared: dict[tuple[int, LoopFactory], LoopThread] = {}
@@ -66,6 +67,7 @@ class LoopThread:
         self, factory: LoopFactory | None = None, running: asyncio.AbstractEventLoop | None = None
     ) -> None:
         self.pid = os.getpid()
+        self.allocate_lock: Callable[[], Any] = native("allocate_lock")
         self._factory = factory
         self._lock = native("allocate_lock")()
         self._started = Latch()
@@ -199,7 +201,7 @@ class LoopThread:
                 try:
                     await asyncio.wait_for(step, _LAST_STEPS)
                 except Exception as error:
-                    logger.warning("closing the event loop: %s", error or type(error).__name__)
+                    logger.warning("closing the event loop: %s", str(error) or type(error).__name__)
 
         try:
             loop.run_until_complete(last_steps())

@@ -150,8 +150,9 @@ class ASGIResponse:
             InvalidMessage: no start came before, or the body is not bytes (A-22).
         """
         if self.state is not _STARTED:
-            return self._unexpected("http.response.body", b"")
-        body = message.get("body", b"")
+            self._unexpected("http.response.body")
+            return b""
+        body: Any = message.get("body", b"")
         if type(body) is not bytes:
             body = _as_bytes(body)
         if not message.get("more_body", False):
@@ -182,13 +183,15 @@ class ASGIResponse:
             InvalidMessage: no start came before, output has begun, or the path is not absolute (X-06).
         """
         if self.state is not _STARTED:
-            return self._unexpected("http.response.pathsend", None)
-        path = message.get("path")
+            self._unexpected("http.response.pathsend")
+            return None
+        path: Any = message.get("path")
         if not isinstance(path, (str, os.PathLike)) or not os.path.isabs(path):
             raise InvalidMessage(f"http.response.pathsend expects an absolute path; got {path!r}")
         if self.shown:
             raise InvalidMessage("http.response.pathsend cannot follow http.response.body")
-        return os.fspath(path)
+        found: str = os.fspath(path)
+        return found
 
     def sent_file(self, size: int) -> int:
         """The file of `path` has `size` bytes and ends the body; return how many of them go out."""
@@ -211,7 +214,8 @@ class ASGIResponse:
             InvalidMessage: no start came before; or offset or count is no number from 0.
         """
         if self.state is not _STARTED:
-            return self._unexpected("http.response.zerocopysend", None)
+            self._unexpected("http.response.zerocopysend")
+            return None
         if "file" not in message:
             raise InvalidMessage("http.response.zerocopysend has no file")
         offset, count = message.get("offset"), message.get("count")
@@ -276,9 +280,9 @@ class ASGIResponse:
                 f"the app sent {self._remaining} bytes fewer than its Content-Length of {self.length}"
             )
 
-    def _unexpected(self, kind: str, ignored: Any) -> Any:
+    def _unexpected(self, kind: str) -> None:
         if self.state is _COMPLETE:
-            return ignored
+            return
         if self.state is _EMPTY:
             raise InvalidMessage(f"the app sent {kind} before http.response.start")
         raise InvalidMessage(f"the app sent {kind} after the end of the body; trailers were announced")
