@@ -169,9 +169,12 @@ class ASGICall(Crossing):
             logger.error("the app raised before it responded: %s", self, exc_info=error)
 
     def left(self) -> None:
-        """The client is gone: the app is told, and cancelled after the grace (A-29)."""
+        """The client is gone: the app is told, and cancelled after the grace (A-29).
+
+        Not if it has sent all of its response: what it does then is not for this client.
+        """
         self.stir()
-        if self.task is not None and not self.task.done():
+        if self.task is not None and not self.task.done() and self._machine.state is not _COMPLETE:
             self._timer = self.loop_thread.port.loop.call_later(
                 self._runtime.settings.disconnect_grace, self.cancel
             )
@@ -225,9 +228,9 @@ class ASGICall(Crossing):
             InvalidMessage: the message is unknown, malformed or out of turn.
             InvalidHeader: a header must not be sent.
         """
-        if self.gone:
-            raise ClientDisconnected(_GONE)
         machine = self._machine
+        if self.gone and machine.state is not _COMPLETE:
+            raise ClientDisconnected(_GONE)
         kind = message["type"]
         if kind == "http.response.start":
             machine.start(message)

@@ -5,6 +5,7 @@ Everything here runs in the server's thread, which the server may change between
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from ..exceptions import (
 )
 from ..types import Environ, StartResponse
 from .asgi_call import ASGICall, File, Trailers
+from .client_watch import client_is_gone
 from .input_reader import InputReader
 from .refusals import answer_wsgi
 
@@ -84,6 +86,10 @@ class Exchange:
         if todo != FETCH:
             if call.cancelled_before_start():
                 call.end(IncompleteResponse("the app's task was cancelled before it ran"))
+            elif client_is_gone(self._environ):
+                call.leave()
+                # With the errno that servers know as no mistake of anybody.
+                call.end(ClientDisconnected(errno.EPIPE, "the client disconnected while the app was silent"))
             return
         try:
             data, last = self._reader.read()
@@ -109,7 +115,7 @@ class Exchange:
         if isinstance(error, AdapterClosed):
             raise error
         if isinstance(error, ClientDisconnected) and self._call.gone:
-            # The body was cut short. The client may have closed its sending half only.
+            # Its body was cut short, or it has left. It may have closed its sending half only.
             return answer_wsgi(environ, start_response, 400)
         return answer_wsgi(environ, start_response, error.status if isinstance(error, RequestError) else 500)
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..engines.gates import Latch, native
+from ..engines.gates import Latch, native, patched_late
 from ..engines.loop_thread import LoopThread
 from ..exceptions import AdapterClosed, BridgeError, LoopGone, StartupFailed
 from ..types import ASGIApp, Environ, Scope, StartResponse
@@ -124,6 +124,12 @@ class Runtime:
 
     def _begin(self) -> None:
         settings = self.settings
+        if patched_late():
+            logger.warning(
+                "gevent has patched this process after the app was imported, so the app's blocking calls in "
+                "threads may hang; run gevent.monkey.patch_all() first (with gunicorn --preload, at the top "
+                "of the configuration file)"
+            )
         if settings.loop is not None:
             thread = LoopThread(running=settings.loop)
         else:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..engines import gates as gates  # early, so that it knows what gevent patches later
 from ..exceptions import AdapterClosed, BodyTooLarge, LoopGone, RequestError, UsageError
 from ..translate.scope import ScopeBuilder
 from ..types import ASGIApp, Environ, StartResponse

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+_local_at_import = _thread._local
+
 
 class Gate(Protocol):
     """A binary semaphore: closed when it is made, and whenever somebody has gone through.
@@ -40,6 +42,17 @@ def native(name: str) -> Any:
     monkey = sys.modules.get("gevent.monkey")
     get_original: Any = getattr(monkey, "get_original", None)
     return getattr(_thread, name) if get_original is None else get_original("_thread", name)
+
+
+def patched_late() -> bool:
+    """Whether gevent has patched the process after this module was imported.
+
+    What was imported by then may hold on to `threading.local` and locks that do not know greenlets.
+    """
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return False
+    return _local_at_import is not _thread._local
 
 
 def new_gate(allocate_lock: Callable[[], Any]) -> Gate:

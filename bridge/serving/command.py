@@ -1,70 +1,133 @@
-"""The command line of `bridge serve`: a few options of its own, and all of Uvicorn's.
+"""The command line of `bridge serve`: a few options of its own, and the server's.
 
-Uvicorn's options are taken from its own command, as click objects: names, defaults, checks,
-messages and environment variables (`UVICORN_…`) are Uvicorn's, also those of versions to come.
+On Uvicorn, the default, all of Uvicorn's options are options of this command. On another server those
+that servers have in common are, and the server's own stand behind `--`. Which it is decides what is
+parsed, so that is looked up first.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
+import click
+from click.core import ParameterSource
+
 from ..engines.thread_pool import DEFAULT_THREADS
-from ..exceptions import MissingDependency
-
-try:
-    import click
-    from uvicorn.config import LOGGING_CONFIG
-    from uvicorn.main import main as uvicorn_command
-except ModuleNotFoundError as error:
-    if error.name not in ("click", "uvicorn"):
-        raise
-    raise MissingDependency(
-        f"`bridge serve` needs {error.name}, which is not installed: pip install 'wsgi-asgi-bridge[serve]'"
-    ) from None
-
-from .uvicorn_server import GRACE, GRACE_WITH_RELOAD, serve
+from ..exceptions import UsageError
+from .servers import DEFAULT, SERVERS, Server
+from .settings import GRACE, HOST, PORT, Settings, option
 from .worker import Order
 
-# What this command has in a form of its own, or has no use for.
-_REPLACED = frozenset({"app", "interface", "factory", "version"})
+# Shown first in the long list of Uvicorn's options, as what most people look for.
+_FOREMOST = (
+    *("server", "host", "port", "workers", "threads", "reload"),
+    *("root_path", "log_level", "interface", "factory"),
+)
 
-# Shown first, as what most people look for.
-_FOREMOST = ("host", "port", "workers", "threads", "reload", "root_path", "log_level", "interface", "factory")
+# Beside our words, the ones that Uvicorn has for the same.
+_INTERFACES = {"auto": "auto", "wsgi": "wsgi", "asgi": "asgi", "asgi2": "asgi", "asgi3": "asgi"}
+
+_LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
+
+_SERVER = f"{__name__}.server"
+_FURTHER = f"{__name__}.further"
 
 
 class _ServeCommand(click.Command):
-    """A command whose help lists Uvicorn's further options in a section of their own."""
+    """A command whose options depend on the value of `--server`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own, further = _split(args)
+        _choose(ctx, own)
+        ctx.meta[_FURTHER] = further
+        try:
+            return super().parse_args(ctx, own)
+        except click.NoSuchOption as error:
+            server = _server(ctx)
+            if server.name != DEFAULT:
+                error.message += (
+                    f" It is none that servers have in common; those of {server.title} stand behind `--`, and "
+                    f"`{server.program} --help` lists them."
+                )
+            raise
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *_options_of(_server(ctx))]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Uvicorn's further options come in a section of their own."""
         options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        server = _server(ctx)
+        if server.name != DEFAULT:
+            _write(ctx, formatter, "Options", options)
+            with formatter.section(f"Options of {server.title}"):
+                formatter.write_text(f"Behind `--`. `{server.program} --help` lists them.")
+            return
         names = {option.name: option for option in options}
-        foremost = [names[name] for name in _FOREMOST]
-        help_option = self.get_help_option(ctx)
-        if help_option is not None:
-            foremost.append(help_option)
+        foremost = [names[name] for name in (*_FOREMOST, "help")]
+        _write(ctx, formatter, "Options", foremost)
         others = [option for option in options if option not in foremost]
-        for title, group in (("Options", foremost), ("Options of Uvicorn", others)):
-            records = [option.get_help_record(ctx) for option in group]
-            with formatter.section(title):
-                formatter.write_dl([record for record in records if record is not None])
+        _write(ctx, formatter, f"Options of {server.title}", others)
 
 
-def _uvicorn_options() -> list[click.Parameter]:
-    options = []
-    for parameter in uvicorn_command.params:
-        if parameter.name not in _REPLACED:
-            option = copy.copy(parameter)
-            if option.name == "timeout_graceful_shutdown":
-                option.help = f"{option.help}  [default: {GRACE}; with --reload {GRACE_WITH_RELOAD}]"
-            options.append(option)
+def _write(
+    ctx: click.Context, formatter: click.HelpFormatter, title: str, options: Sequence[click.Option]
+) -> None:
+    records = [option.get_help_record(ctx) for option in options]
+    with formatter.section(title):
+        formatter.write_dl([record for record in records if record is not None])
+
+
+def _split(args: list[str]) -> tuple[list[str], list[str]]:
+    """What is for this command, and what stands behind `--`."""
+    if "--" not in args:
+        return args, []
+    place = args.index("--")
+    return args[:place], args[place + 1 :]
+
+
+def _choose(ctx: click.Context, args: Sequence[str]) -> None:
+    """Note in the context which server the command line names."""
+    name = DEFAULT
+    for this, following in zip(args, [*args[1:], ""], strict=True):
+        if this == "--server":
+            name = following
+        elif this.startswith("--server="):
+            name = this.partition("=")[2]
+    if name in SERVERS:  # else the option will say that it is no server
+        ctx.meta[_SERVER] = SERVERS[name]
+        if name != DEFAULT:
+            ctx.auto_envvar_prefix = None
+
+
+def _server(ctx: click.Context) -> Server:
+    server: Server = ctx.meta.get(_SERVER, SERVERS[DEFAULT])
+    return server
+
+
+def _options_of(server: Server) -> list[click.Parameter]:
+    if server.name == DEFAULT:
+        return _uvicorn().options()
+    options: list[click.Parameter] = []
+    for common in _COMMON:
+        own = copy.copy(common)
+        # Known all the same, so that using it gets more of an answer than "no such option".
+        own.hidden = own.name in server.lacks
+        options.append(own)
     return options
 
 
+def _uvicorn() -> Any:
+    """The module that runs Uvicorn, whose `serve` takes Uvicorn's own options."""
+    return SERVERS[DEFAULT].runner()
+
+
 def _run(
-    target: str, interface: str, factory: bool, threads: int | None, app_dir: str, **options: Any
+    target: str, server: str, interface: str, factory: bool, threads: int | None, app_dir: str, **options: Any
 ) -> int:
-    """Find the app that TARGET names, and serve it on Uvicorn.
+    """Find the app that TARGET names, and serve it.
 
     \b
     TARGET is one of
@@ -73,19 +136,82 @@ def _run(
       module              its app, application, asgi, wsgi, create_app or make_app
       path/to/app.py      the same for a file; also path/to/app.py:attr
 
-    Whether it is a WSGI or an ASGI app is found out. A WSGI app is served through WSGIToASGI.
+    Whether it is a WSGI or an ASGI app is found out, and an adapter is put around it if the server
+    speaks the other: WSGIToASGI around a WSGI app on Uvicorn, ASGIToWSGI around an ASGI app on Gunicorn.
+
+    Options of the server that are not listed here stand behind `--`:
+
+      bridge serve shop:app --server gunicorn -- --max-requests 1000
     """
-    for name in ("reload_dirs", "reload_includes", "reload_excludes"):
-        options[name] = list(options.get(name) or ()) or None
-    options["headers"] = [tuple(header.split(":", 1)) for header in options.get("headers") or ()]
-    if options.get("log_config") is None:
-        options["log_config"] = LOGGING_CONFIG
+    context = click.get_current_context()
+    further: list[str] = context.meta[_FURTHER]
+    chosen = SERVERS[server]
+    if chosen.name == DEFAULT:
+        options["app_dir"] = app_dir
+        options.update(_behind(context, chosen, further))
+        app_dir = options.pop("app_dir")
     order = Order(target, _INTERFACES[interface], factory, threads, app_dir or None)
-    return serve(order, options)
+    if chosen.name == DEFAULT:
+        uvicorn = _uvicorn()
+        code: int = uvicorn.serve(order, uvicorn.arguments_of_config(options))
+        return code
+    settings = Settings(**options, threads=threads, further=tuple(further))
+    chosen.check(settings)
+    return chosen.runner().serve(order, settings)
 
 
-# Beside our words, the ones that Uvicorn has for the same.
-_INTERFACES = {"auto": "auto", "wsgi": "wsgi", "asgi": "asgi", "asgi2": "asgi", "asgi3": "asgi"}
+def _behind(context: click.Context, server: Server, further: Sequence[str]) -> dict[str, Any]:
+    """The options of Uvicorn that stand behind `--`, where they may stand as well."""
+    parser = click.Command(server.program, params=_options_of(server))
+    inner = parser.make_context(server.program, list(further))
+    given = {
+        name: value
+        for name, value in inner.params.items()
+        if inner.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    for name in given:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{option(name)} stands before `--` and behind it: leave one of the two out")
+    return given
+
+
+_COMMON = (
+    click.Option(["--host"], help=f"Address to listen on.  [default: {HOST}]"),
+    click.Option(
+        ["--port"],
+        type=click.IntRange(0, 65535),
+        help=f"Port to listen on; 0 for any that is free.  [default: {PORT}]",
+    ),
+    click.Option(["--uds"], metavar="PATH", help="Unix socket to listen on, instead of an address."),
+    click.Option(["--workers"], type=click.IntRange(min=1), help="How many processes serve the app."),
+    # `None` unless it is given, as everywhere in Settings.
+    click.Option(["--reload"], is_flag=True, default=None, help="Start anew when a file changes."),
+    click.Option(["--root-path"], metavar="PATH", help="Where the app is mounted, such as /shop."),
+    click.Option(["--log-level"], type=click.Choice(_LOG_LEVELS), help="What the server logs."),
+    click.Option(["--access-log/--no-access-log"], default=None, help="Whether it logs each request."),
+    click.Option(
+        ["--ssl-certfile"],
+        type=click.Path(exists=True, dir_okay=False),
+        help="File with the certificate: serves https.",
+    ),
+    click.Option(
+        ["--ssl-keyfile"],
+        type=click.Path(exists=True, dir_okay=False),
+        help="File with its private key, if that is another one.",
+    ),
+    click.Option(
+        ["--timeout-graceful-shutdown"],
+        type=click.IntRange(min=0),
+        metavar="SECONDS",
+        help=f"How long requests in progress may take at the end.  [default: {GRACE}]",
+    ),
+    click.Option(
+        ["--app-dir"],
+        metavar="PATH",
+        default="",
+        help="Look for TARGET in this folder first.  [default: the current one]",
+    ),
+)
 
 command = _ServeCommand(
     "serve",
@@ -96,10 +222,19 @@ command = _ServeCommand(
     params=[
         click.Argument(["target"], metavar="TARGET"),
         click.Option(
+            ["--server"],
+            type=click.Choice(list(SERVERS)),
+            default=DEFAULT,
+            show_default=True,
+            allow_from_autoenv=False,
+            help="What serves the app. With --help it shows the options for that server.",
+        ),
+        click.Option(
             ["--threads"],
             type=click.IntRange(min=1),
             allow_from_autoenv=False,
-            help="How many requests a WSGI app may handle at a time, in each worker process.  "
+            help="How many requests may be handled at a time in each worker process: by a WSGI app behind an "
+            "ASGI server, in the adapter's threads; by any app on a WSGI server, in the server's.  "
             f"[default: {DEFAULT_THREADS}]",
         ),
         click.Option(
@@ -114,6 +249,5 @@ command = _ServeCommand(
             is_flag=True,
             help="TARGET names a function that makes the app, whatever it looks like.",
         ),
-        *_uvicorn_options(),
     ],
 )

@@ -9,43 +9,64 @@ refuses to touch the database.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import click
 import uvicorn
 import uvicorn.config
+from uvicorn.main import main as uvicorn_command
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
-from ..exceptions import TargetError, UsageError
 from ..types import ASGIApp, Receive, Scope, Send
-from .target import explain, folders
+from .report import FAILURE, OK, CannotServe, Report, count, say, shared_folder, summary
+from .settings import GRACE, url
+from .target import folders
 from .worker import Loaded, Order, load
-
-OK, FAILURE, MISUSE = 0, 1, 2
-"""Exit codes: it served and was asked to stop; something failed; what was asked for cannot be."""
-
-GRACE = 8
-"""How many seconds requests in progress may take after SIGTERM, if the user does not say.
-
-Uvicorn's own default has no limit, so that one open event stream keeps a process for ever. Docker
-kills 10 seconds after SIGTERM, others later; the time to end lifespan must fit in as well.
-"""
 
 GRACE_WITH_RELOAD = 1
 """The same with --reload, where somebody who has an event stream open waits to see a change."""
 
 # What Uvicorn's supervisor takes as "do not start this worker again"; it is not exported everywhere.
 _STARTUP_FAILURE = 3
+
+# What `bridge serve` has in a form of its own, or has no use for.
+_REPLACED = frozenset({"app", "interface", "factory", "version"})
+
+
+def options() -> list[click.Parameter]:
+    """Uvicorn's options as its own command defines them: names, defaults, checks, messages and variables.
+
+    So those of versions to come are known as well.
+    """
+    found = []
+    for parameter in uvicorn_command.params:
+        if parameter.name not in _REPLACED:
+            option = copy.copy(parameter)
+            if option.name == "timeout_graceful_shutdown" and isinstance(option, click.Option):
+                option.help = f"{option.help}  [default: {GRACE}; with --reload {GRACE_WITH_RELOAD}]"
+            found.append(option)
+    return found
+
+
+def arguments_of_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options above mean to `uvicorn.Config`, from what click made of them."""
+    values = dict(values)
+    for name in ("reload_dirs", "reload_includes", "reload_excludes"):
+        values[name] = list(values.get(name) or ()) or None
+    values["headers"] = [tuple(header.split(":", 1)) for header in values.get("headers") or ()]
+    if values.get("log_config") is None:
+        values["log_config"] = uvicorn.config.LOGGING_CONFIG
+    return values
 
 
 def serve(order: Order, options: Mapping[str, Any]) -> int:
@@ -81,7 +102,8 @@ def serve(order: Order, options: Mapping[str, Any]) -> int:
 def _serve_here(order: Order, config: _Config) -> int:
     loaded = load(order)
     config.use(loaded)
-    server = _Server(config, lambda address: _say(_summary(loaded, order, address)))
+    report = Report("Uvicorn")
+    server = _Server(config, lambda address: say(summary(loaded, order, report.at(address))))
     signal.signal(signal.SIGTERM, _stop)
     try:
         server.run()
@@ -94,7 +116,7 @@ def _serve_here(order: Order, config: _Config) -> int:
 def _serve_with_reload(order: Order, config: _Config) -> int:
     order.to_environment()
     listener = _listen(config)
-    config.report = _Report(_address(config, listener), " with reload")
+    config.report = Report("Uvicorn", _address(config, listener), " with reload")
     signal.signal(signal.SIGTERM, _stop)
     try:
         ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
@@ -106,19 +128,20 @@ def _serve_with_reload(order: Order, config: _Config) -> int:
 def _serve_with_workers(order: Order, config: _Config) -> int:
     order.to_environment()
     listener = _listen(config)
-    folder = tempfile.mkdtemp(prefix="bridge-")
-    config.report = _Report(_address(config, listener), f" with {config.workers} workers", folder)
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        supervisor = _multiprocess(config, listener)
-        supervisor.run()
-        failed = any(
-            getattr(worker, "process", worker).exitcode == _STARTUP_FAILURE for worker in supervisor.processes
-        )
-        return config.report.exit_code() or (FAILURE if failed else OK)
-    finally:
-        _remove_socket(config)
-        shutil.rmtree(folder, ignore_errors=True)
+    with shared_folder() as folder:
+        circumstances = f" with {count(config.workers, 'worker')}"
+        config.report = Report("Uvicorn", _address(config, listener), circumstances, folder)
+        signal.signal(signal.SIGTERM, _stop)
+        try:
+            supervisor = _multiprocess(config, listener)
+            supervisor.run()
+            failed = any(
+                getattr(worker, "process", worker).exitcode == _STARTUP_FAILURE
+                for worker in supervisor.processes
+            )
+            return config.report.exit_code() or (FAILURE if failed else OK)
+        finally:
+            _remove_socket(config)
 
 
 def _remove_socket(config: _Config) -> None:
@@ -153,7 +176,7 @@ def _stop(signum: int, frame: FrameType | None) -> NoReturn:
 class _Config(uvicorn.Config):
     """Uvicorn's configuration; in a spawned process it brings the app with it."""
 
-    report: _Report | None = None
+    report: Report | None = None
     _spawned = False
     _failed = False
 
@@ -192,63 +215,23 @@ class _Config(uvicorn.Config):
         self.factory = False
 
 
-def _load_and_report(report: _Report) -> Loaded | None:
+def _load_and_report(report: Report) -> Loaded | None:
     """Load the app in a spawned process, and say what came of it; `None` if nothing did."""
     order = Order.from_environment()
     try:
-        loaded = load(order)
-    except UsageError as error:
-        code = FAILURE if error.__cause__ is not None else MISUSE
-        if report.claim(code):
-            _say(explain(error) if isinstance(error, TargetError) else str(error))
+        loaded = report.load(order)
+    except CannotServe as failure:
+        if failure.first:
             if report.folder is None:
-                _say("waiting for a file to change")
+                say("waiting for a file to change")
             elif not hasattr(uvicorn.config, "STARTUP_FAILURE"):
                 # Supervisors of older versions start a worker again, whatever it ended with.
                 os.kill(os.getppid(), signal.SIGTERM)
         return None
     except KeyboardInterrupt:
         sys.exit(OK)  # Ctrl-C in a terminal reaches all processes; the parent says what there is to say
-    if report.claim(OK):
-        _say(_summary(loaded, order, report.address) + report.circumstances)
+    report.served(loaded, order)
     return loaded
-
-
-@dataclass(frozen=True)
-class _Report:
-    """How spawned processes report on the app that all of them load: one of them does, for each outcome.
-
-    Attributes:
-        address: where the server is.
-        circumstances: to be said after the summary.
-        folder: where the processes leave word for each other; `None` if there is only one at a time,
-            which reports whenever it starts.
-    """
-
-    address: str
-    circumstances: str
-    folder: str | None = None
-
-    def claim(self, code: int) -> bool:
-        """Whether it is for the calling process to report this outcome."""
-        if self.folder is None:
-            return True
-        failure = Path(self.folder, "failure")
-        if code == OK:
-            failure.unlink(missing_ok=True)  # what failed before works now
-        try:
-            with open(Path(self.folder, "success") if code == OK else failure, "x") as file:
-                file.write(str(code))
-        except FileExistsError:
-            return False
-        return True
-
-    def exit_code(self) -> int:
-        """What the failure that was reported comes to; OK if there is none."""
-        try:
-            return int(Path(self.folder or "", "failure").read_text())
-        except (OSError, ValueError):
-            return OK
 
 
 class _Server(uvicorn.Server):
@@ -287,20 +270,7 @@ def _with_three_arguments(app: ASGIApp) -> ASGIApp:
 def _address(config: uvicorn.Config, listener: Any) -> str:
     """Where clients find the server, as a URL if it has one."""
     if config.uds:
-        return f"unix:{config.uds}"
+        return url(config.uds, config.is_ssl)
     if config.fd is not None:
         return f"file descriptor {config.fd}"
-    host = config.host or "0.0.0.0"
-    host = f"[{host}]" if ":" in host else host
-    return f"{'https' if config.is_ssl else 'http'}://{host}:{listener.getsockname()[1]}"
-
-
-def _summary(loaded: Loaded, order: Order, address: str) -> str:
-    text = f"{loaded} on Uvicorn at {address}"
-    if order.threads is not None and not loaded.wrapped:
-        text += " (--threads has no effect on an ASGI app)"
-    return text
-
-
-def _say(line: str) -> None:
-    print(f"bridge: {line}", file=sys.stderr, flush=True)
+    return url((config.host or "0.0.0.0", listener.getsockname()[1]), config.is_ssl)

@@ -1,4 +1,4 @@
-"""What a process that serves an app does first: find it, and make an ASGI app of it.
+"""What a process that serves an app does first: find it, and make of it what the server can call.
 
 A server's worker processes import this module, under any server that takes a factory:
 `bridge.serving.worker:create_app`. What to serve comes from an environment variable, since a worker
@@ -11,21 +11,25 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..adapters.as_asgi import single_callable
+from ..adapters.asgi_to_wsgi import ASGIToWSGI
 from ..adapters.wsgi_to_asgi import WSGIToASGI
 from ..engines.thread_pool import DEFAULT_THREADS
 from ..exceptions import UsageError
 from ..translate.interface import Interface
-from ..types import ASGIApp
 from .target import Found, find
 
 ENVIRONMENT = "BRIDGE_SERVE"
 """The variable that holds an `Order` as JSON."""
 
-# Uvicorn cancels what still runs after its own time-out and only then ends the lifespan: requests in
-# progress have had their time. This is for close() and finally clauses, in seconds.
+# Servers end the lifespan when requests in progress have had their time. This is for close() and
+# finally clauses of what still runs then, in seconds.
 SHUTDOWN_TIMEOUT = 1.0
+
+SPOKEN = ("asgi", "wsgi", "both")
+"""What a server can call: ASGI 3 apps, WSGI apps, or either."""
 
 _FORCED = {"auto": None, "wsgi": Interface.WSGI, "asgi": Interface.ASGI3}
 
@@ -41,6 +45,7 @@ class Order:
         threads: how many requests a WSGI app may handle at a time; `None` is the adapter's default.
         directory: where to look for the app first; `None` is the current directory.
         multiprocess: whether other processes serve the same app (`wsgi.multiprocess`).
+        speaks: what the server can call, one of `SPOKEN`; an app of the other interface is wrapped.
     """
 
     target: str
@@ -49,6 +54,7 @@ class Order:
     threads: int | None = None
     directory: str | None = None
     multiprocess: bool = False
+    speaks: str = "asgi"
 
     def to_environment(self) -> None:
         """Leave the order to processes that are started from now on."""
@@ -75,21 +81,42 @@ class Order:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An app, ready for an ASGI server, and what it was made from."""
+    """An app that the server can call, and what it was made from."""
 
     found: Found
-    app: ASGIApp
+    app: Any
 
     @property
-    def wrapped(self) -> WSGIToASGI | None:
-        """The adapter around a WSGI app; `None` if there was no need for one."""
-        return self.app if isinstance(self.app, WSGIToASGI) and self.app is not self.found.app else None
+    def wrapped(self) -> WSGIToASGI | ASGIToWSGI | None:
+        """The adapter that was put around the app; `None` if there was no need for one."""
+        if self.app is self.found.app or not isinstance(self.app, WSGIToASGI | ASGIToWSGI):
+            return None
+        return self.app
+
+    def start(self) -> None:
+        """Run the lifespan startup now, in this process, if it is for `ASGIToWSGI` to run it.
+
+        That is so for one that the user has put around the app, too.
+
+        Raises:
+            StartupFailed: it failed; see `ASGIToWSGI.start`.
+        """
+        if isinstance(self.app, ASGIToWSGI):
+            self.app.start()
+
+    def close(self) -> None:
+        """End what `start` began: requests in progress, background work, the lifespan."""
+        if isinstance(self.app, ASGIToWSGI):
+            self.app.close()
 
     def __str__(self) -> str:
         """As in: `shop:app is a WSGI app (flask.Flask); serving it through WSGIToASGI (40 threads)`."""
-        if self.wrapped is None:
-            return f"{self.found}; serving it"
-        return f"{self.found}; serving it through WSGIToASGI ({self.wrapped.pool.threads} threads)"
+        text = f"{self.found}; serving it"
+        if isinstance(self.wrapped, ASGIToWSGI):
+            text += " through ASGIToWSGI"
+        elif isinstance(self.wrapped, WSGIToASGI):
+            text += f" through WSGIToASGI ({self.wrapped.pool.threads} threads)"
+        return text
 
 
 def load(order: Order) -> Loaded:
@@ -101,6 +128,8 @@ def load(order: Order) -> Loaded:
     """
     if order.interface not in _FORCED:
         raise UsageError(f"the interface is one of {', '.join(_FORCED)}; got {order.interface!r}")
+    if order.speaks not in SPOKEN:
+        raise UsageError(f"a server speaks one of {', '.join(SPOKEN)}; got {order.speaks!r}")
     found = find(
         order.target,
         factory=order.factory,
@@ -108,19 +137,23 @@ def load(order: Order) -> Loaded:
         directory=order.directory,
     )
     if found.interface is Interface.WSGI:
-        adapter = WSGIToASGI(
-            found.app,
-            threads=DEFAULT_THREADS if order.threads is None else order.threads,
-            multiprocess=order.multiprocess,
-            shutdown_timeout=SHUTDOWN_TIMEOUT,
-        )
-        return Loaded(found, adapter)
-    if found.interface is Interface.ASGI2:
-        return Loaded(found, single_callable(found.app))
-    return Loaded(found, found.app)
+        return Loaded(found, _to_asgi(found.app, order) if order.speaks == "asgi" else found.app)
+    app = single_callable(found.app) if found.interface is Interface.ASGI2 else found.app
+    if order.speaks == "wsgi":
+        app = ASGIToWSGI(app, shutdown_timeout=SHUTDOWN_TIMEOUT)
+    return Loaded(found, app)
 
 
-def create_app() -> ASGIApp:
+def _to_asgi(app: Any, order: Order) -> WSGIToASGI:
+    return WSGIToASGI(
+        app,
+        threads=DEFAULT_THREADS if order.threads is None else order.threads,
+        multiprocess=order.multiprocess,
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
+    )
+
+
+def create_app() -> Any:
     """The factory for worker processes: the app of the order in the environment.
 
     Raises:

@@ -1,0 +1,219 @@
+"""Run an app on Granian: in worker processes, by Granian's own ASGI or WSGI side, whichever the app needs.
+
+Granian must know which before it starts a process, and what an app is can only be told once it is
+loaded. So unless `--interface` says it, a process is spent on finding out: loading the app in the
+first one would leave the workers, which are forked, with threads that do not run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+import click
+import granian.cli
+from click.core import ParameterSource
+from granian.constants import Interfaces
+
+from ..exceptions import TargetError, UsageError
+from ..translate.interface import Interface
+from .parsing import replaced
+from .report import FAILURE, MISUSE, OK, CannotServe, Report, count, say, shared_folder
+from .settings import THREADS, Settings, refuse_twice, url
+from .target import explain
+from .watched import Watched
+from .worker import Order, load
+
+_OPTIONS = {
+    "host": "--host",
+    "port": "--port",
+    "uds": "--uds",
+    "workers": "--workers",
+    "threads": "--blocking-threads",
+    "root_path": "--url-path-prefix",
+    "log_level": "--log-level",
+    "ssl_certfile": "--ssl-certificate",
+    "ssl_keyfile": "--ssl-keyfile",
+    "timeout_graceful_shutdown": "--workers-kill-timeout",
+}
+"""How Granian's command writes our options."""
+
+_SAME = {
+    "host": "host",
+    "port": "port",
+    "uds": "uds",
+    "workers": "workers",
+    "threads": "blocking_threads",
+    "reload": "reload",
+    "root_path": "url_path_prefix",
+    "log_level": "log_level",
+    "access_log": "log_access_enabled",
+    "ssl_certfile": "ssl_certificate",
+    "ssl_keyfile": "ssl_keyfile",
+    "timeout_graceful_shutdown": "workers_kill_timeout",
+}
+"""The parameters of Granian's command that they are."""
+
+# Options of Granian's that bridge has as well, and needs itself, since it loads the app.
+_OF_BRIDGE = ("interface", "factory")
+
+_COMMAND: click.Command = granian.cli.cli
+_VARIABLES = "GRANIAN"
+_SAID = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
+
+def serve(order: Order, settings: Settings) -> int:
+    """Serve until a signal ends it; see `servers.Runner`."""
+    order = replace(order, speaks="both")
+    # Asked first, so that a wrong option is found before anything is loaded, and `--help` loads nothing.
+    context = _COMMAND.make_context(
+        "granian", [*settings.further, "--", order.target], auto_envvar_prefix=_VARIABLES
+    )
+    said = {name for name in context.params if context.get_parameter_source(name) in _SAID}
+    further = {name for name in said if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    refuse_twice(settings, "Granian", _SAME, further)
+    for name in _OF_BRIDGE:
+        if name in said:
+            raise UsageError(f"--{name} is for bridge to know, not for Granian: write it before `--`")
+    interface = _interface(order)
+    if isinstance(interface, int):
+        return interface
+    with shared_folder() as folder, _free_port(settings) as settings:
+        arguments = _arguments(settings, said, interface)
+        report = Report("Granian", folder=folder)
+
+        def server(target: str, **options: Any) -> _Server:
+            return _Server(target, order=order, report=report, **options)
+
+        try:
+            with replaced(granian.cli, "Server", server):
+                _COMMAND.main(
+                    [*arguments, *settings.further, "--", order.target],
+                    prog_name="granian",
+                    standalone_mode=False,
+                    auto_envvar_prefix=_VARIABLES,
+                )
+        except SystemExit as exit:
+            return OK if exit.code in (None, OK) else report.exit_code() or FAILURE
+        except OSError as error:
+            say(f"Granian does not start: {error}")
+            return FAILURE
+    return OK
+
+
+class _Server(granian.cli.Server):  # type: ignore[misc]
+    """Granian with an app that bridge loads in each worker process."""
+
+    def __init__(self, target: str, *, order: Order, report: Report, **options: Any) -> None:
+        super().__init__(target, **options)
+        self._order = replace(order, multiprocess=self.workers > 1)
+        where = str(self.bind_uds) if self.bind_uds else (self.bind_addr, self.bind_port)
+        circumstances = f" with {count(self.workers, 'worker')}"
+        if self.interface == Interfaces.WSGI:
+            circumstances += f" of {count(self.blocking_threads, 'thread')}"
+        self._report = replace(
+            report,
+            address=url(where, bool(self.ssl_ctx[0])),
+            circumstances=circumstances,
+            always=self.workers == 1,
+        )
+
+    def serve(self, *args: Any, **options: Any) -> None:
+        """Called by Granian's command."""
+        super().serve(target_loader=partial(_load_here, self._order, self._report), wrap_loader=False)
+
+
+def _load_here(order: Order, report: Report, where: _Where) -> Any:
+    """The app, in a worker process. It ends the process, and says why, if there is none."""
+
+    def served() -> None:
+        # Granian listens a moment later, and does not tell when.
+        Thread(target=lambda: where.await_acceptance() or report.served(loaded, order), daemon=True).start()
+
+    try:
+        loaded = report.load(order)
+        if loaded.found.interface is not Interface.WSGI:
+            return Watched(loaded, report, served)
+        report.start(loaded)
+    except CannotServe as failure:
+        sys.exit(failure.code)
+    served()
+    return loaded.app
+
+
+def _arguments(settings: Settings, said: set[str], interface: Interfaces) -> list[str]:
+    """Our options, and defaults of ours for what nobody has said, as Granian's command takes them."""
+    pairs = {name: value for name, value in settings.given.items() if name not in ("reload", "access_log")}
+    if interface != Interfaces.WSGI:
+        pairs.pop("threads", None)  # the adapter's, not Granian's
+    elif "blocking_threads" not in said:
+        pairs.setdefault("threads", THREADS)
+    if "workers_kill_timeout" not in said:
+        pairs.setdefault("timeout_graceful_shutdown", settings.grace)
+    if settings.ssl_certfile is not None:
+        pairs["ssl_keyfile"] = settings.keyfile
+    arguments = [f"--interface={interface.value}", *(f"{_OPTIONS[name]}={value}" for name, value in pairs.items())]
+    if settings.reload:
+        arguments.append("--reload")
+    if settings.access_log is not None:
+        arguments.append("--access-log" if settings.access_log else "--no-access-log")
+    return arguments
+
+
+@contextmanager
+def _free_port(settings: Settings) -> Iterator[Settings]:
+    """With port 0, a port that stays free for Granian, whose workers would each take another one."""
+    if settings.port != 0:
+        yield settings
+        return
+    host = settings.address[0]
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as reservation:
+        # It does not listen, so that the workers, which set the same, can bind and listen there.
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.bind((host, 0))
+        yield replace(settings, port=reservation.getsockname()[1])
+
+
+def _interface(order: Order) -> Interfaces | int:
+    """Which side of Granian the app needs, or the exit code if there is no app."""
+    if order.interface != "auto":
+        return Interfaces.WSGI if order.interface == "wsgi" else Interfaces.ASGI
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_look, args=(order, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        code, text = ours.recv()
+    except EOFError:
+        process.join()
+        code, text = FAILURE, f"importing {order.target} ended the process (exit code {process.exitcode})"
+    finally:
+        ours.close()
+    process.join()
+    if code == OK:
+        return Interfaces(text)
+    say(text)
+    assert isinstance(code, int)
+    return code
+
+
+def _look(order: Order, answer: Connection) -> None:
+    """In a process of its own: tell what the app is."""
+    try:
+        found = load(order).found
+        answer.send((OK, "wsgi" if found.interface is Interface.WSGI else "asgi"))
+    except UsageError as error:
+        code = FAILURE if error.__cause__ is not None else MISUSE
+        answer.send((code, explain(error) if isinstance(error, TargetError) else str(error)))
+    # Threads that the app has started must not keep this process, nor its exit hooks run twice.
+    sys.stdout.flush()
+    os._exit(OK)
