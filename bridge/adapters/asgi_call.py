@@ -83,7 +83,6 @@ class ASGICall(Crossing):
     _timer: asyncio.TimerHandle | None = None
     _body_done = False
     _asked_before = False
-    _ended_at = 0.0
 
     def __init__(self, runtime: Runtime, scope: Scope, has_body: bool) -> None:
         settings = runtime.settings
@@ -142,22 +141,26 @@ class ASGICall(Crossing):
         self._runtime.calls.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        if error is None and not self.gone:
+        if error is None and not self.gone and self.error is None:
             try:
                 self._machine.finish()
             except IncompleteResponse as incomplete:
                 error = incomplete
-        if error is not None:
-            self._report(error)
-        if not self.ended:
-            self.end(error if error is None or isinstance(error, BridgeError) else _transportable(error))
-        if self.finished is not None:
-            self.finished.set()
+        try:
+            if error is not None:
+                self._report(error)
+        finally:  # a logging handler may raise
+            if not self.ended:
+                self.end(error if error is None or isinstance(error, BridgeError) else _transportable(error))
+            if self.finished is not None:
+                self.finished.set()
 
     def _report(self, error: BaseException) -> None:
         """Log what the server's thread will not raise."""
         if self.gone:
-            if isinstance(error, (OSError, asyncio.CancelledError)):
+            if isinstance(error, (OSError, asyncio.CancelledError, GeneratorExit)) or _stems_from_disconnect(
+                error
+            ):
                 return  # A-24: the app was told by these, or by way of these
             logger.error("the app raised after the client had gone: %s", self, exc_info=error)
         elif self.ended:
@@ -178,6 +181,15 @@ class ASGICall(Crossing):
             self._timer = self.loop_thread.port.loop.call_later(
                 self._runtime.settings.disconnect_grace, self.cancel
             )
+
+    def _lose(self) -> None:
+        """The client has long had all that it can get, and the app has not ended its response.
+
+        It is told that the client is gone. What else it does is not cut short.
+        """
+        if self._machine.state is not _COMPLETE:
+            self.gone = True
+            self.stir()
 
     def cancel(self) -> None:
         """Cancel the task."""
@@ -238,7 +250,7 @@ class ASGICall(Crossing):
         elif kind == "http.response.body":
             chunk = machine.body(message)
             if self.ended:
-                self._too_late(message)
+                await self._too_late()
             elif machine.state is _COMPLETE or machine.exhausted:
                 self._put_last(chunk)
             elif chunk and self.put(self._with_head(chunk), len(chunk)):
@@ -277,23 +289,19 @@ class ASGICall(Crossing):
                     self.stir()
                     return
         else:
-            self._ended_at = self.loop_thread.port.loop.time()
+            grace = self._runtime.settings.disconnect_grace
+            self._timer = self.loop_thread.port.loop.call_later(grace, self._lose)
         self.put_last(items)
         if self._flags:
             self.stir()
 
-    def _too_late(self, message: Message) -> None:
-        """A body after the client has all that it can get: the app may finish, but not stream for ever."""
-        machine = self._machine
-        if machine.surplus:
+    async def _too_late(self) -> None:
+        """A body after the client has all that it can get: the app may finish, but not hold up the loop."""
+        if self._machine.surplus:
             self._warn_of_surplus()
-        if machine.state is _COMPLETE:
+        if self._machine.state is _COMPLETE:
             self.stir()
-        elif (
-            message.get("body")
-            and self.loop_thread.port.loop.time() - self._ended_at > self._runtime.settings.disconnect_grace
-        ):
-            raise ClientDisconnected("the response has been complete for the client for a while")
+        await asyncio.sleep(0)
 
     def _warn_of_surplus(self) -> None:
         self._machine.surplus = False
@@ -331,7 +339,7 @@ class ASGICall(Crossing):
         if not count:
             file.close()
         if self.ended:
-            self._too_late(message)
+            await self._too_late()
         elif machine.state is _COMPLETE or machine.exhausted:
             self._put_last(File(file, count, count == size) if count else b"")
         elif count:  # trailers follow
@@ -343,22 +351,28 @@ class ASGICall(Crossing):
             return
         file, offset, count, more = part
         loop = self.loop_thread.port.loop
-        descriptor = file if isinstance(file, int) else file.fileno()
-        body = {"type": "http.response.body", "more_body": True}
         while count is None or count > 0:
             size = FILE_PIECE if count is None else min(FILE_PIECE, count)
-            data = await loop.run_in_executor(None, _read_at, descriptor, size, offset)
+            # In a thread, since a file system may be slow.
+            data = await loop.run_in_executor(None, _read_at, file, size, offset)
             if not data:
                 break
             if offset is not None:
                 offset += len(data)
             if count is not None:
                 count -= len(data)
-            await self.send({**body, "body": data})
+            await self.send({"type": "http.response.body", "body": data, "more_body": True})
         if count:
             raise IncompleteResponse(f"the file ended {count} bytes before the count of zerocopysend")
         if not more:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    # -- what is dropped
+
+    def dropped(self, items: list[Any]) -> None:
+        for item in items:
+            if type(item) is File:
+                item.file.close()
 
     def __str__(self) -> str:
         # Escaped, since a path may hold decoded line breaks (H-06).
@@ -392,10 +406,31 @@ def _open(path: str) -> tuple[Any, int]:
     return file, os.fstat(file.fileno()).st_size
 
 
-def _read_at(descriptor: int, size: int, offset: int | None) -> bytes:
+def _read_at(file: Any, size: int, offset: int | None) -> bytes:
+    """Read from a file object or descriptor: at its current position, which moves, or at `offset`."""
     if offset is None:
-        return os.read(descriptor, size)
+        data: bytes = os.read(file, size) if isinstance(file, int) else file.read(size)
+        return data
+    descriptor = file if isinstance(file, int) else file.fileno()
     if hasattr(os, "pread"):
         return os.pread(descriptor, size, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
     return os.read(descriptor, size)
+
+
+def _stems_from_disconnect(error: BaseException) -> bool:
+    """Whether the app was told of the disconnect, and raised this for it.
+
+    Frameworks make exceptions of their own of it (Starlette), or put it into groups (anyio).
+    """
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, ClientDisconnected):
+            return True
+        todo += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+    return False

@@ -67,10 +67,10 @@ class Exchange:
                 self._items, self._last = call.take()
                 while self._items:
                     item = self._items.pop(0)
-                    if len(item) == 2:
+                    if type(item) is tuple:
                         status, headers = item
                         start_response(status, headers)
-                        if self._items and self._last and type(self._items[0]) is not bytes:
+                        if self._items and self._last and type(self._items[0]) is File:
                             return self._file_response(environ)
                         return self
                     self._hint(environ, item.headers)
@@ -147,8 +147,7 @@ class Exchange:
                 else:
                     self._serve(todo)
         except BaseException:
-            self._over = True
-            call.leave()
+            self.abandon()
             raise
         self._over = True
         error = call.error
@@ -188,9 +187,10 @@ class Exchange:
         """The body is a file: through the server's own wrapper if it can be sent as it is (X-06)."""
         item: File = self._items[0]
         wrapper = environ.get("wsgi.file_wrapper")
-        if type(item) is File and item.whole and wrapper is not None and len(self._items) == 1:
+        if item.whole and wrapper is not None and len(self._items) == 1 and self._call.error is None:
+            body = wrapper(item.file, _FILE_BLOCK)
             self._over = True
-            return wrapper(item.file, _FILE_BLOCK)
+            return body
         return self
 
     def _next_of_file(self) -> bytes:
@@ -219,19 +219,21 @@ class Exchange:
         if self._closed:
             return
         self._closed = True
-        self._close_file()
-        for item in self._items:
-            if type(item) not in (bytes, tuple) and hasattr(item, "file"):
-                item.file.close()
         over = self._over or (self._last and not self._items and self._call.error is None)
         if not over:
-            self._call.leave()
+            self.abandon()
         elif self._call.finished is not None:
             self._call.finished.wait(self._background_wait, self._call.loop_thread.alive)
+
+    def abandon(self) -> None:
+        """Nobody takes the rest: the call is told, and files are closed."""
+        self._closed = self._over = True
+        self._close_file()
+        items, self._items = self._items, []
+        self._call.dropped(items)
+        self._call.leave()
 
     def __del__(self) -> None:
         # For a server that drops the body without close().
         if not self._closed and not self._over:
-            self._closed = True
-            self._close_file()
-            self._call.leave()
+            self.abandon()

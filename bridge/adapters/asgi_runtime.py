@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from ..engines.gates import Latch, native, patched_late
 from ..engines.loop_thread import LoopThread
-from ..exceptions import AdapterClosed, BridgeError, LoopGone, StartupFailed
+from ..exceptions import AdapterClosed, BridgeError, LoopGone, StartupFailed, UsageError
 from ..types import ASGIApp, Environ, Scope, StartResponse
 from .asgi_call import ASGICall
 from .asgi_exchange import Exchange
@@ -40,6 +40,13 @@ _MARGIN = 2.0
 _LOOP_END = 5.0
 # Requests in progress at interpreter exit have lost their server: this is for their finally clauses.
 _EXIT_GRACE = 0.5
+
+
+CLOSED = "the adapter has been closed, so it serves no request; make a new one"
+ON_LOOP = (
+    "ASGIToWSGI was called on its own event loop's thread, which it would block for ever; call it in "
+    "a worker thread (asyncio.to_thread, or bridge.WSGIToASGI around it)"
+)
 
 
 class Settings(NamedTuple):
@@ -63,7 +70,6 @@ class Runtime:
         pid: the process.
         ready: requests may come.
         state: what lifespan keeps for requests, `None` if the app has no lifespan.
-        loop_thread: where everything of the app runs; valid when `ready`.
         calls: those in progress; the loop's thread alone changes it.
     """
 
@@ -71,10 +77,10 @@ class Runtime:
         self.pid = os.getpid()
         self.ready = False
         self.state: dict[str, Any] | None = None
-        self.loop_thread: LoopThread
         self.app = app
         self.settings = settings
         self._lock = native("allocate_lock")()
+        self._thread: LoopThread | None = None
         self._begun = False
         self._deadline: float | None = None
         self._started = Latch()
@@ -94,10 +100,18 @@ class Runtime:
             StartupFailed: the lifespan failed; the same every time (L-07).
             AdapterClosed: it was closed.
             LoopGone: the event loop did not start, or has ended.
-            UsageError: `loop_factory` makes no event loop.
+            UsageError: `loop_factory` makes no event loop; or the caller is the event loop itself,
+                which cannot wait for what it has to do.
         """
         with self._lock:
-            begins, self._begun = not self._begun, True
+            if self._thread is None and not self._closed:
+                self._thread = self._find_thread()
+            thread = self._thread
+            refused = thread is not None and not self._begun and thread.is_current()
+            begins = thread is not None and not self._begun and not refused
+            self._begun = self._begun or begins
+        if refused or (thread is not None and not self._started.is_set and thread.is_current()):
+            raise UsageError(ON_LOOP)
         timeout = self.settings.startup_timeout
         if begins:
             self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -105,16 +119,14 @@ class Runtime:
                 self._begin()
             except BaseException as error:
                 self._report(error if isinstance(error, BridgeError) else LoopGone(f"startup: {error!r}"))
+                self._release()
                 raise
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         if not self._started.wait(left, self._may_start):
             if self._may_start():
-                self._report(
-                    StartupFailed(
-                        f"the app's lifespan did not start up within {timeout:g} seconds (startup_timeout)"
-                    ),
-                    log=True,
-                )
+                late = f"the app's lifespan did not start up within {timeout:g} seconds (startup_timeout)"
+                if self._report(StartupFailed(late)):
+                    logger.error("%s", late)
             else:
                 self._report(LoopGone("the event loop has ended during startup"))
             if self._host is not None:
@@ -122,54 +134,64 @@ class Runtime:
         if self._failure is not None:
             raise type(self._failure)(*self._failure.args) from self._failure.__cause__
 
-    def _begin(self) -> None:
+    def _find_thread(self) -> LoopThread:
         settings = self.settings
+        if settings.loop is not None:
+            return LoopThread(running=settings.loop)
+        self._owns_thread = True
+        return LoopThread.shared(settings.loop_factory or asyncio.new_event_loop)
+
+    @property
+    def loop_thread(self) -> LoopThread:
+        """Where everything of the app runs; there is one once the startup has begun."""
+        assert self._thread is not None
+        return self._thread
+
+    def _begin(self) -> None:
         if patched_late():
             logger.warning(
                 "gevent has patched this process after the app was imported, so the app's blocking calls in "
                 "threads may hang; run gevent.monkey.patch_all() first (with gunicorn --preload, at the top "
                 "of the configuration file)"
             )
-        if settings.loop is not None:
-            thread = LoopThread(running=settings.loop)
-        else:
-            thread = LoopThread.shared(settings.loop_factory or asyncio.new_event_loop)
-            self._owns_thread = True
-        self.loop_thread = thread
+        thread = self.loop_thread
         thread.start()
         if not thread.alive():
             raise LoopGone("the event loop given as loop does not run; start it in a thread of its own first")
+        if self._closed:  # meanwhile
+            raise AdapterClosed(CLOSED)
         _close_at_exit(self)
-        if settings.lifespan == "off":
+        if self.settings.lifespan == "off":
             self._report(None)
-            return
-        self._submit(self._start_lifespan)
+        else:
+            self._submit(self._start_lifespan)
 
     def _start_lifespan(self) -> None:
         # On the loop's thread, as asyncio's events belong to the loop that they are made on.
+        if self._closed:
+            return
         try:
             self._host = LifespanHost(self.app, required=self.settings.lifespan == "on", started=self._report)
             self._host.start()
         except BaseException as error:
             self._report(StartupFailed(f"the app's lifespan could not be started: {error!r}"))
 
-    def _report(self, failure: BridgeError | None, log: bool = False) -> None:
-        """The startup has ended, well or not. The first report counts; from any thread."""
+    def _report(self, failure: BridgeError | None) -> bool:
+        """The startup has ended, well or not; return whether this is the first to say so. From any thread."""
         with self._lock:
-            if self._started.is_set:
-                return
+            if self._started.is_set or self._failure is not None:
+                return False
             self._failure = failure
             if failure is None:
                 if self._host is not None and self._host.supported:
                     self.state = self._host.state
                 self.ready = True
         self._started.set()
-        if log:
-            logger.error("%s", failure)
+        return True
 
     def _may_start(self) -> bool:
-        thread: LoopThread | None = getattr(self, "loop_thread", None)
-        return thread is None or not thread._started.is_set or thread.alive()
+        thread = self._thread
+        return thread is None or not thread.started or thread.alive()
 
     def _submit(self, callback: Callable[[], object]) -> None:
         try:
@@ -189,11 +211,16 @@ class Runtime:
 
         Raises:
             LoopGone: the loop is closed; nothing has happened.
+            UsageError: this is the loop's thread (A-03).
         """
+        thread = self._thread
+        assert thread is not None
+        if thread.is_current():
+            raise UsageError(ON_LOOP)
         if self.state is not None:
             scope["state"] = self.state.copy()
         call = ASGICall(self, scope, has_body)
-        self.loop_thread.submit(call.start)
+        thread.submit(call.start)
         return call
 
     def meet(
@@ -214,44 +241,53 @@ class Runtime:
         """End requests and lifespan, and give back the loop; see `ASGIToWSGI.close`. From any thread."""
         with self._lock:
             first, self._closed = not self._closed, True
-            begun, self._begun = self._begun, True
+            begun = self._begun
+            thread = self._thread
         self.ready = False
         _running.discard(self)
-        self._report(AdapterClosed("the adapter was closed"))
-        self._failure = AdapterClosed("the adapter has been closed, so it serves no request; make a new one")
-        if not begun or self.pid != os.getpid() or not hasattr(self, "loop_thread"):
+        self._report(AdapterClosed(CLOSED))
+        self._failure = AdapterClosed(CLOSED)
+        if thread is None or self.pid != os.getpid():
             return
-        timeout = self.settings.shutdown_timeout
-        bound = None if timeout is None else 2 * timeout + 3 * _CANCEL_GRACE + _MARGIN
+        if not begun:
+            self._release()
+            return
+        if not thread.started:
+            return  # whoever starts it finds out, and gives it back
         if first:
             self._submit(partial(self._begin_shutdown, at_exit))
-        if self.loop_thread.is_current():
+        if thread.is_current():
             return  # it cannot be waited for here; it takes its course
-        if not self._closing.wait(bound, self.loop_thread.alive) and self.loop_thread.alive():
-            logger.error("the event loop does not respond, so the app could not be shut down")
-        if first:
-            self._release(_LOOP_END)
+        timeout = self.settings.shutdown_timeout
+        bound = None if timeout is None else 2 * timeout + 4 * _CANCEL_GRACE + _MARGIN
+        if not self._closing.wait(bound, thread.alive):
+            if thread.alive():
+                logger.error("the event loop does not respond, so the app could not be shut down")
+            self._release()
+        else:
+            thread.join(_LOOP_END)
 
     def close_soon(self) -> None:
         """Begin what `close` does, and let the loop finish it. For finalizers, so it takes no lock."""
-        if self._begun and not self._closed and self.pid == os.getpid() and hasattr(self, "loop_thread"):
+        if self._begun and not self._closed and self.pid == os.getpid():
             self._closed = True
             self.ready = False
-            self._submit(partial(self._begin_shutdown, False, True))
+            self._submit(partial(self._begin_shutdown, False))
 
-    def _release(self, timeout: float) -> None:
-        if self._owns_thread:
-            self._owns_thread = False
-            self.loop_thread.release(timeout)
+    def _release(self) -> None:
+        """Give back the loop thread, once."""
+        with self._lock:
+            owns, self._owns_thread = self._owns_thread, False
+        if owns:
+            self.loop_thread.release()
 
-    def _begin_shutdown(self, at_exit: bool, release: bool = False) -> None:
+    def _begin_shutdown(self, at_exit: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._shutdown(at_exit))
 
         def ended(_: object) -> None:
             _shutdowns.discard(task)
+            self._release()
             self._closing.set()
-            if release:
-                self._release(0)
 
         _shutdowns.add(task)
         task.add_done_callback(ended)

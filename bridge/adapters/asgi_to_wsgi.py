@@ -232,11 +232,6 @@ class ASGIToWSGI:
         runtime = self._runtime
         if runtime is None or not runtime.ready or runtime.pid != os.getpid():
             runtime = self._enter()
-        if runtime.loop_thread.is_current():
-            raise UsageError(
-                "ASGIToWSGI was called on its own event loop's thread, which it would block for ever; "
-                "call it in a worker thread (asyncio.to_thread, or bridge.WSGIToASGI around it)"
-            )
         try:
             scope, length = self._scopes.build(environ)
             if length is not None and self._max_body is not None and length > self._max_body:

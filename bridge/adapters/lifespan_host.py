@@ -65,7 +65,10 @@ class LifespanHost:
         del error  # its traceback refers to this frame
 
     def _end_of_app(self, error: BaseException | None) -> None:
+        """The lifespan has ended by itself. Whoever waits is told first: a logging handler may raise."""
         phase = self._machine.phase
+        self._machine.phase = Phase.ENDED
+        self._stopped.set()
         cause = f"it raised {type(error).__name__}: {error}" if error is not None else "it returned"
         if phase in (Phase.WAITING, Phase.STARTING):
             if isinstance(error, asyncio.CancelledError):
@@ -76,18 +79,16 @@ class LifespanHost:
                     'and lifespan is "on"; use lifespan="auto" if the app has none'
                 )
                 failure.__cause__ = error
-                logger.error("%s", failure, exc_info=error)
                 self._started(failure)
+                logger.error("%s", failure, exc_info=error)
             else:
                 # L-06. Some apps raise on a scope that they do not know, others by mistake: hence the log.
-                logger.info("the app has no lifespan: %s", cause)
                 self._started(None)
+                logger.info("the app has no lifespan: %s", cause)
         elif phase is Phase.RUNNING and error is not None and not isinstance(error, asyncio.CancelledError):
             logger.error("the app's lifespan ended while it should be running", exc_info=error)
         elif phase is Phase.STOPPING:
             logger.error("the app's lifespan ended without an answer to shutdown: %s", cause, exc_info=error)
-        self._machine.phase = Phase.ENDED
-        self._stopped.set()
 
     async def _receive(self) -> Message:
         if self._machine.phase is Phase.WAITING:
@@ -103,17 +104,17 @@ class LifespanHost:
         phase = self._machine.answer(message)
         failure = self._machine.failure
         if before is Phase.STOPPING:
+            self._stopped.set()
             if failure is not None:
                 logger.error("the app's lifespan shutdown failed: %s", failure)
-            self._stopped.set()
         elif phase is Phase.RUNNING:
             self.supported = True
             self._started(None)
         else:
-            logger.error("the app's lifespan startup failed: %s", failure)
             # Starlette's message is a traceback: the log has all of it, the exception its last line.
             reason = (failure or "").strip().rpartition("\n")[2] or "it gave no reason"
             self._started(StartupFailed(f"the app's lifespan startup failed: {reason}"))
+            logger.error("the app's lifespan startup failed: %s", failure)
 
     async def shutdown(self, timeout: float | None) -> None:
         """Ask for shutdown if the app runs, wait for the answer, and end the task."""

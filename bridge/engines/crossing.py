@@ -148,7 +148,9 @@ class Crossing:
             if self.gone:
                 return
             self.gone = True
-            self._items = []
+            items, self._items = self._items, []
+        if items:
+            self.dropped(items)
         try:
             self.loop_thread.submit(self.left)
         except LoopGone:
@@ -166,6 +168,9 @@ class Crossing:
         """The thread has left. Runs on the loop's thread."""
         self.stir()
 
+    def dropped(self, items: list[Any]) -> None:
+        """The thread has left, and will not take these. From either side."""
+
     def stir(self) -> None:
         """Let every waiting task look again."""
         flags, self._flags = self._flags, []
@@ -182,24 +187,30 @@ class Crossing:
     def put(self, items: list[Any], size: int) -> bool:
         """Add items that count `size` units together; return whether the task now ought to await `room`."""
         with self._lock:
-            if not self.gone:
+            gone = self.gone
+            if not gone:
                 self._items += items
                 self._held += size
             opens, self._waiting = self._waiting, False
             full = self._held > self._limit
         if opens:
             self._open_gate()
+        if gone:
+            self.dropped(items)
         return full
 
     def put_last(self, items: list[Any]) -> None:
         """Add the last items, and end."""
         with self._lock:
-            if not self.gone:
+            gone = self.gone
+            if not gone:
                 self._items += items
             self.ended = True
             opens, self._waiting = self._waiting, False
         if opens:
             self._open_gate()
+        if gone:
+            self.dropped(items)
 
     def end(self, error: BaseException | None = None) -> None:
         """No item will come any more. The first end counts."""

@@ -15,7 +15,7 @@ rely on:
 
 Who waits, and what ends the wait: `start` waits for the thread, which sets the latch on every way
 out; a thread that never comes to run (no memory; a host that stops threads) is given up after
-`START_TIMEOUT`. `release` waits for the end for a bounded time.
+`START_TIMEOUT`. `join` waits for the end for a bounded time.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class LoopThread:
         lock = cls._registry_locks.get(pid)
         return lock or cls._registry_locks.setdefault(pid, native("allocate_lock")())
 
-    def release(self, timeout: float) -> None:
-        """One user less. The last one stops the loop, and waits for at most `timeout` seconds."""
+    def release(self) -> None:
+        """One user less. The last one stops the loop, after what was submitted before; does not wait."""
         cls = type(self)
         with cls._registry_lock():
             self._users -= 1
@@ -119,9 +119,13 @@ class LoopThread:
             try:
                 self.submit(self.port.loop.stop)
             except LoopGone:
-                return
-            if timeout > 0 and not self.is_current():
-                self._ended.wait(timeout, self.alive)
+                pass
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end of the loop, if it has been told to stop; return whether it has ended."""
+        if self._stopping and not self.is_current():
+            self._ended.wait(timeout, self.alive)
+        return self._ended.is_set
 
     # -- its life
 
@@ -163,11 +167,19 @@ class LoopThread:
                 try:
                     loop.run_forever()
                 except BaseException:
+                    if loop.is_closed():
+                        break
                     logger.exception("an exception left the event loop, which runs on")
                 else:
+                    if loop.is_closed():
+                        break
                     if not self._stopping:
                         logger.warning("the event loop was stopped by somebody else; it runs on")
-            self._close(loop)
+            if loop.is_closed():
+                logger.error("the event loop was closed by somebody else")
+                asyncio.set_event_loop(None)
+            else:
+                self._close(loop)
         finally:
             self._ended.set()
 
@@ -210,6 +222,11 @@ class LoopThread:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+    @property
+    def started(self) -> bool:
+        """Whether the start is over, well or not."""
+        return self._started.is_set
 
     def alive(self) -> bool:
         """Whether the loop runs, in this process. From any thread."""
