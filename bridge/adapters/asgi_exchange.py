@@ -42,7 +42,6 @@ class Exchange:
         background_wait: see `ASGIToWSGI`.
     """
 
-    _items: list[Any]  # taken from the call, not yet given to the server
     _last = False  # none will follow those in `_items`
     _dealt = 0  # size of the piece that the server has in hand
     _over = False  # the server has all, or has been told that it will not get it
@@ -54,6 +53,7 @@ class Exchange:
         self, call: ASGICall, reader: InputReader, environ: Environ, background_wait: float | None
     ) -> None:
         self._call = call
+        self._items: list[Any] = []  # taken from the call, not yet given to the server
         self._reader = reader
         self._environ = environ
         self._background_wait = background_wait
@@ -87,16 +87,16 @@ class Exchange:
             if call.cancelled_before_start():
                 call.end(IncompleteResponse("the app's task was cancelled before it ran"))
             elif client_is_gone(self._environ):
-                call.leave()
                 # With the errno that servers know as no mistake of anybody.
-                call.end(ClientDisconnected(errno.EPIPE, "the client disconnected while the app was silent"))
+                call.leave(
+                    ClientDisconnected(errno.EPIPE, "the client disconnected while the app was silent")
+                )
             return
         try:
             data, last = self._reader.read()
         except ClientDisconnected as error:
             # The app is told, and may go on for the grace; nobody is left to answer.
-            call.leave()
-            call.end(error)
+            call.leave(error)
         except BodyTooLarge as error:
             call.supply((error, True), 0, True)
         else:
@@ -219,8 +219,8 @@ class Exchange:
         if self._closed:
             return
         self._closed = True
-        over = self._over or (self._last and not self._items and self._call.error is None)
-        if not over:
+        exhausted = self._last and not self._items and self._file is None and self._call.error is None
+        if not (self._over or exhausted):
             self.abandon()
         elif self._call.finished is not None:
             self._call.finished.wait(self._background_wait, self._call.loop_thread.alive)

@@ -139,15 +139,18 @@ class Crossing:
         if stirs:
             self._stir_soon()
 
-    def leave(self) -> None:
+    def leave(self, error: BaseException | None = None) -> None:
         """The thread leaves before the end, for whatever reason, and takes nothing more.
 
-        `left` runs on the loop's thread.
+        `left` runs on the loop's thread. With `error`, that is what it has ended by, if it has not yet.
         """
         with self._lock:
             if self.gone:
                 return
             self.gone = True
+            if error is not None and not self.ended:
+                self.error = error
+                self.ended = True
             items, self._items = self._items, []
         if items:
             self.dropped(items)
