@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import click
 
 COMMANDS = {
-    "serve": ("bridge.serving.command", "Serve a WSGI or ASGI app on Uvicorn."),
+    "serve": ("bridge.serving.command", "Serve a WSGI or ASGI app, on Uvicorn or another server."),
 }
 """By name: the module of a command, and what it does in one line."""
 

@@ -1,1 +1,1 @@
-"""What `bridge serve` does: find an app from a target string, wrap it if needed, run it on Uvicorn."""
+"""What `bridge serve` does: find an app from a target string, wrap it if needed, run it on a server."""

@@ -77,9 +77,9 @@ def serve(order: Order, settings: Settings) -> int:
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:
-    """Arguments for the server. Cheroot's parser ends the program if what stands behind `--` is wrong."""
-    parser = argparse.ArgumentParser(prog="cheroot", usage="bridge serve TARGET --server cheroot -- [OPTIONS]")
-    for name, spec in cli._arg_spec.items():
+    """Arguments for the server. Its parser ends the program if what stands behind `--` is wrong."""
+    parser = argparse.ArgumentParser("cheroot", "bridge serve TARGET --server cheroot -- [OPTIONS]")
+    for name, spec in cli._arg_spec.items():  # type: ignore[attr-defined]
         if name.startswith("-"):
             parser.add_argument(name, **{**spec, "default": argparse.SUPPRESS})
     values = vars(parser.parse_args(settings.further))
@@ -93,7 +93,7 @@ def _arguments(settings: Settings) -> dict[str, Any]:
     return {**ours, **further}
 
 
-class _Server(Server):  # type: ignore[misc]
+class _Server(Server):
     """A server that logs, where Cheroot's own prints."""
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:

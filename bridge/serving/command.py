@@ -47,10 +47,13 @@ class _ServeCommand(click.Command):
         except click.NoSuchOption as error:
             server = _server(ctx)
             if server.name != DEFAULT:
-                error.message += (
-                    f" It is none that servers have in common; those of {server.title} stand behind `--`, and "
-                    f"`{server.program} --help` lists them."
-                )
+                raise click.NoSuchOption(
+                    error.option_name,
+                    f"{error.message} This is none that servers have in common. Those of {server.title} "
+                    f"stand behind `--`, and `{server.program} --help` lists them.",
+                    error.possibilities,
+                    error.ctx,
+                ) from None
             raise
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -66,7 +69,10 @@ class _ServeCommand(click.Command):
                 formatter.write_text(f"Behind `--`. `{server.program} --help` lists them.")
             return
         names = {option.name: option for option in options}
-        foremost = [names[name] for name in (*_FOREMOST, "help")]
+        foremost = [names[name] for name in _FOREMOST]
+        help_option = self.get_help_option(ctx)
+        if help_option is not None:
+            foremost.append(help_option)
         _write(ctx, formatter, "Options", foremost)
         others = [option for option in options if option not in foremost]
         _write(ctx, formatter, f"Options of {server.title}", others)
@@ -91,11 +97,11 @@ def _split(args: list[str]) -> tuple[list[str], list[str]]:
 def _choose(ctx: click.Context, args: Sequence[str]) -> None:
     """Note in the context which server the command line names."""
     name = DEFAULT
-    for this, following in zip(args, [*args[1:], ""], strict=True):
-        if this == "--server":
-            name = following
-        elif this.startswith("--server="):
-            name = this.partition("=")[2]
+    for place, argument in enumerate(args):
+        if argument == "--server":
+            name = "".join(args[place + 1 : place + 2])
+        elif argument.startswith("--server="):
+            name = argument.partition("=")[2]
     if name in SERVERS:  # else the option will say that it is no server
         ctx.meta[_SERVER] = SERVERS[name]
         if name != DEFAULT:
@@ -109,7 +115,8 @@ def _server(ctx: click.Context) -> Server:
 
 def _options_of(server: Server) -> list[click.Parameter]:
     if server.name == DEFAULT:
-        return _uvicorn().options()
+        found: list[click.Parameter] = _uvicorn().options()
+        return found
     options: list[click.Parameter] = []
     for common in _COMMON:
         own = copy.copy(common)

@@ -6,8 +6,8 @@ import logging
 import os
 from typing import Any
 
-from daphne.cli import CommandLineInterface
-from daphne.server import Server
+from daphne.cli import CommandLineInterface  # type: ignore[import-untyped]
+from daphne.server import Server  # type: ignore[import-untyped]
 from twisted.internet.endpoints import quoteStringArgument
 
 from ..exceptions import UsageError
@@ -87,7 +87,10 @@ class _Command(CommandLineInterface):  # type: ignore[misc]
 
 
 def _arguments(settings: Settings, command: _Command) -> list[str]:
-    """Our options as Daphne's command takes them. Its parser ends the program if what is behind `--` is wrong."""
+    """Our options as Daphne's command takes them.
+
+    Its parser ends the program if what stands behind `--` is wrong.
+    """
     parser = command.parser
     parsed = vars(parser.parse_args([*settings.further, _APPLICATION]))
     further = {name for name, value in parsed.items() if value != parser.get_default(name)}
@@ -102,14 +105,19 @@ def _arguments(settings: Settings, command: _Command) -> list[str]:
     return arguments
 
 
+def _quoted(text: str | None) -> str:
+    quoted: str = quoteStringArgument(text)  # type: ignore[no-untyped-call]
+    return quoted
+
+
 def _where(settings: Settings, further: set[str]) -> list[str]:
     """Where to listen, unless that stands behind `--`."""
     elsewhere = _WHERE & further
     if elsewhere:
         if settings.says_where or settings.ssl_certfile is not None:
             raise UsageError(
-                f"an address or certificate was given, and behind `--` Daphne's {', '.join(sorted(elsewhere))}: "
-                "leave one of the two out"
+                "an address or certificate was given, and behind `--` Daphne's "
+                f"{', '.join(sorted(elsewhere))}: leave one of the two out"
             )
         return []
     if settings.uds is not None:
@@ -118,5 +126,5 @@ def _where(settings: Settings, further: set[str]) -> list[str]:
     if settings.ssl_certfile is None:
         return ["--bind", host, "--port", str(port)]
     parts = {"privateKey": settings.keyfile, "certKey": settings.ssl_certfile, "interface": host}
-    quoted = [f"{name}={quoteStringArgument(value)}" for name, value in parts.items()]
+    quoted = [f"{name}={_quoted(value)}" for name, value in parts.items()]
     return ["--endpoint", ":".join(["ssl", str(port), *quoted])]

@@ -11,6 +11,8 @@ import multiprocessing
 import os
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +22,7 @@ from typing import Any
 
 import click
 import granian.cli
+import granian.server
 from click.core import ParameterSource
 from granian.constants import Interfaces
 
@@ -28,8 +31,8 @@ from ..translate.interface import Interface
 from .parsing import replaced
 from .report import FAILURE, MISUSE, OK, CannotServe, Report, count, say, shared_folder
 from .settings import THREADS, Settings, refuse_twice, url
+from .stopping import end_on_sigterm
 from .target import explain
-from .watched import Watched
 from .worker import Order, load
 
 _OPTIONS = {
@@ -62,6 +65,13 @@ _SAME = {
 }
 """The parameters of Granian's command that they are."""
 
+# Where it listens: host and port, or the path of a Unix socket.
+_Where = tuple[str, int] | str
+
+# How often a worker looks whether Granian accepts connections, and for how long, in seconds.
+_PAUSE = 0.02
+_PATIENCE = 30.0
+
 # Options of Granian's that bridge has as well, and needs itself, since it loads the app.
 _OF_BRIDGE = ("interface", "factory")
 
@@ -86,6 +96,7 @@ def serve(order: Order, settings: Settings) -> int:
     interface = _interface(order)
     if isinstance(interface, int):
         return interface
+    end_on_sigterm()
     with shared_folder() as folder, _free_port(settings) as settings:
         arguments = _arguments(settings, said, interface)
         report = Report("Granian", folder=folder)
@@ -109,13 +120,13 @@ def serve(order: Order, settings: Settings) -> int:
     return OK
 
 
-class _Server(granian.cli.Server):  # type: ignore[misc]
+class _Server(granian.server.Server):  # type: ignore[misc, valid-type]
     """Granian with an app that bridge loads in each worker process."""
 
     def __init__(self, target: str, *, order: Order, report: Report, **options: Any) -> None:
         super().__init__(target, **options)
         self._order = replace(order, multiprocess=self.workers > 1)
-        where = str(self.bind_uds) if self.bind_uds else (self.bind_addr, self.bind_port)
+        self._where = where = str(self.bind_uds) if self.bind_uds else (self.bind_addr, self.bind_port)
         circumstances = f" with {count(self.workers, 'worker')}"
         if self.interface == Interfaces.WSGI:
             circumstances += f" of {count(self.blocking_threads, 'thread')}"
@@ -128,25 +139,44 @@ class _Server(granian.cli.Server):  # type: ignore[misc]
 
     def serve(self, *args: Any, **options: Any) -> None:
         """Called by Granian's command."""
-        super().serve(target_loader=partial(_load_here, self._order, self._report), wrap_loader=False)
+        loader = partial(_load_here, self._order, self._report, self._where)
+        super().serve(target_loader=loader, wrap_loader=False)
 
 
 def _load_here(order: Order, report: Report, where: _Where) -> Any:
     """The app, in a worker process. It ends the process, and says why, if there is none."""
 
+    def tell() -> None:
+        _wait_until_it_accepts(where)
+        report.served(loaded, order)
+
     def served() -> None:
-        # Granian listens a moment later, and does not tell when.
-        Thread(target=lambda: where.await_acceptance() or report.served(loaded, order), daemon=True).start()
+        # Granian listens a moment later, and has no hook for that.
+        threading.Thread(target=tell, daemon=True).start()
 
     try:
         loaded = report.load(order)
         if loaded.found.interface is not Interface.WSGI:
-            return Watched(loaded, report, served)
+            return report.watched(loaded, served)
         report.start(loaded)
     except CannotServe as failure:
         sys.exit(failure.code)
     served()
     return loaded.app
+
+
+def _wait_until_it_accepts(where: _Where) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            if isinstance(where, str):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(where)
+            else:
+                socket.create_connection(where, _PATIENCE).close()
+            return
+        except OSError:
+            time.sleep(_PAUSE)
 
 
 def _arguments(settings: Settings, said: set[str], interface: Interfaces) -> list[str]:
@@ -160,7 +190,10 @@ def _arguments(settings: Settings, said: set[str], interface: Interfaces) -> lis
         pairs.setdefault("timeout_graceful_shutdown", settings.grace)
     if settings.ssl_certfile is not None:
         pairs["ssl_keyfile"] = settings.keyfile
-    arguments = [f"--interface={interface.value}", *(f"{_OPTIONS[name]}={value}" for name, value in pairs.items())]
+    arguments = [
+        f"--interface={interface.value}",
+        *(f"{_OPTIONS[name]}={value}" for name, value in pairs.items()),
+    ]
     if settings.reload:
         arguments.append("--reload")
     if settings.access_log is not None:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from gunicorn.app.base import Application
-from gunicorn.config import Config, get_default_config_file
-from gunicorn.util import load_class
+from gunicorn.app.base import Application  # type: ignore[import-untyped]
+from gunicorn.config import Config, get_default_config_file  # type: ignore[import-untyped]
+from gunicorn.util import load_class  # type: ignore[import-untyped]
 
 from ..exceptions import UsageError
 from .report import FAILURE, OK, CannotServe, Report, count, shared_folder
@@ -60,7 +60,9 @@ def serve(order: Order, settings: Settings) -> int:
     """Serve until a signal ends it; see `servers.Runner`."""
     further = Config(_USAGE, _PROGRAM).parser().parse_args(settings.further)
     if further.args:
-        raise UsageError(f"behind `--` there may be options of Gunicorn and nothing else; got {further.args[0]!r}")
+        raise UsageError(
+            f"behind `--` there may be options of Gunicorn and nothing else; got {further.args[0]!r}"
+        )
     refuse_twice(settings, "Gunicorn", _SAME, _given(further))
     process = os.getpid()
     end_on_sigterm()
@@ -123,8 +125,8 @@ class _Application(Application):  # type: ignore[misc]
             cfg.set("threads", THREADS)
         elif self._settings.threads is not None and speaks == "wsgi":
             raise UsageError(
-                f"--threads is about the worker class gthread, not about {cfg.worker_class_str}. Leave it out; "
-                "what bounds other worker classes is --worker-connections, behind `--`"
+                f"--threads is about the worker class gthread, not about {cfg.worker_class_str}. Leave it "
+                "out; what bounds other worker classes is --worker-connections, behind `--`"
             )
         self._report = replace(self._report, circumstances=self._circumstances(), always=cfg.workers == 1)
         # The arbiter kills a worker at its limit. Requests get no more than was said, so that there is
@@ -160,7 +162,7 @@ class _Application(Application):  # type: ignore[misc]
         report.served(self._loaded, self._order)
 
     def _end(self, arbiter: Any, worker: Any) -> None:
-        """Called in each worker when it ends, whatever the reason; also in the arbiter, for one that is gone."""
+        """Called in each worker when it ends, whatever the reason; in the arbiter, for one that is gone."""
         if self._loaded is not None and worker.pid == os.getpid():
             self._loaded.close()
 

@@ -1,4 +1,4 @@
-"""Run an app on Hypercorn: in processes that are spawned, each of which loads the app before its loop runs."""
+"""Run an app on Hypercorn: in processes that are spawned. Each loads the app before its loop runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 
 import hypercorn.__main__ as program_of_hypercorn
 from hypercorn.config import Config, Sockets
@@ -16,7 +17,6 @@ from .parsing import program, replaced
 from .report import FAILURE, OK, CannotServe, Report, count, say, shared_folder
 from .settings import Settings, refuse_twice, url
 from .stopping import end_on_sigterm
-from .watched import Watched
 from .worker import Order, load
 
 # Hypercorn evaluates what follows the colon, in each process that it spawns.
@@ -44,7 +44,9 @@ def serve(order: Order, settings: Settings) -> int:
     replace(order, multiprocess=config.workers > 1).to_environment()
     end_on_sigterm()  # Hypercorn's processes are daemons, so they end with this one
     with shared_folder() as folder:
-        report = Report("Hypercorn", "", f" with {count(config.workers, 'worker')}", folder, config.workers == 1)
+        report = Report(
+            "Hypercorn", "", f" with {count(config.workers, 'worker')}", folder, config.workers == 1
+        )
         config.report = report
         try:
             code = run(config)
@@ -72,7 +74,7 @@ def load_here() -> ASGIApp:
         loaded = report.load(order)
     except CannotServe as failure:
         sys.exit(failure.code)
-    return Watched(loaded, order, report)
+    return report.watched(loaded, partial(report.served, loaded, order))
 
 
 class _Config(Config):

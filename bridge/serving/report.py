@@ -11,17 +11,23 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..exceptions import BridgeError, TargetError, UsageError
 from .target import explain
+from .watched import Watched
 from .worker import Loaded, Order, load
 
 ENVIRONMENT = "BRIDGE_SERVE_REPORT"
 """The variable that holds a `Report` as JSON, for processes that can be given nothing else."""
+
+# Seconds that a line takes to be printed, at most.
+_PAUSE = 0.2
 
 OK, FAILURE, MISUSE = 0, 1, 2
 """Exit codes: it served and was asked to stop; something failed; what was asked for cannot be."""
@@ -107,7 +113,11 @@ class Report:
         if self.claim(OK):
             say(summary(loaded, order, self))
 
-    def not_started(self, loaded: Loaded, reason: str) -> None:
+    def watched(self, loaded: Loaded, served: Callable[[], object]) -> Watched:
+        """The app, for a server that does not tell when lifespan has started up: then call `served`."""
+        return Watched(loaded.app, served, partial(self._not_started, loaded))
+
+    def _not_started(self, loaded: Loaded, reason: str) -> None:
         """Say that the app's lifespan has failed, unless another process has; the server will end."""
         if self.claim(FAILURE):
             say(f"the lifespan startup of {loaded.found.name} failed{': ' if reason else ''}{reason}")
@@ -118,6 +128,9 @@ class Report:
         first = self.claim(code)
         if first:
             say(explain(error) if isinstance(error, TargetError) else str(error))
+        else:
+            # When this process ends, the server may kill the one that is about to say why.
+            time.sleep(_PAUSE)
         return CannotServe(code, first)
 
     def claim(self, code: int) -> bool:
@@ -127,11 +140,15 @@ class Report:
         failure = Path(self.folder, "failure")
         if code == OK:
             failure.unlink(missing_ok=True)  # what failed before works now
+        # Whole or not at all: the server may kill a process as soon as another one has failed.
+        mine = Path(self.folder, str(os.getpid()))
+        mine.write_text(str(code))
         try:
-            with open(Path(self.folder, "success") if code == OK else failure, "x") as file:
-                file.write(str(code))
+            os.link(mine, Path(self.folder, "success") if code == OK else failure)
         except FileExistsError:
             return self.always
+        finally:
+            mine.unlink()
         return True
 
     def exit_code(self) -> int:

@@ -99,8 +99,8 @@ class Server:
             if name in self.lacks and not (name == "workers" and value == 1) and value is not False:
                 have = [other.name for other in SERVERS.values() if name not in other.lacks]
                 raise UsageError(
-                    f"{option(name)} has no meaning on {self.title}: {self.lacks[name]}. Leave it out, or choose a "
-                    f"server that has it by --server ({_listed(have)})"
+                    f"{option(name)} has no meaning on {self.title}: {self.lacks[name]}. Leave it out, or "
+                    f"choose a server that has it by --server ({_listed(have)})"
                 )
 
 
@@ -168,6 +168,20 @@ SERVERS: Mapping[str, Server] = MappingProxyType(
                     "reload": _NO_RELOAD,
                     "timeout_graceful_shutdown": "it cancels what is in progress when it ends",
                 },
+            ),
+            Server(
+                "uwsgi",
+                "uWSGI",
+                "wsgi",
+                "uwsgi",
+                "uwsgi",
+                {
+                    "reload": "what it has instead is --py-autoreload, behind `--`",
+                    "log_level": "it has a switch for each kind of message instead, behind `--`",
+                    "ssl_certfile": "what it may have instead is --https-socket, behind `--`",
+                    "ssl_keyfile": "what it may have instead is --https-socket, behind `--`",
+                },
+                posix=True,
             ),
         )
     }

@@ -51,9 +51,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.uds is not None and (self.host is not None or self.port is not None):
-            raise UsageError("--uds names a Unix socket, --host and --port another address: give one of the two")
+            raise UsageError(
+                "--uds names a Unix socket, --host and --port another address: give one of the two"
+            )
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
-            raise UsageError("--ssl-keyfile is of no use without --ssl-certfile: give the certificate as well")
+            raise UsageError(
+                "--ssl-keyfile is of no use without --ssl-certfile: give the certificate as well"
+            )
 
     @property
     def given(self) -> dict[str, Any]:
@@ -109,9 +113,7 @@ def url(sockname: Any, secure: bool) -> str:
     return f"{'https' if secure else 'http'}://{bracketed(sockname[0])}:{sockname[1]}"
 
 
-def refuse_twice(
-    settings: Settings, title: str, same: Mapping[str, str], further: Container[str]
-) -> None:
+def refuse_twice(settings: Settings, title: str, same: Mapping[str, str], further: Container[str]) -> None:
     """An option that stands before `--` and, under the server's own name, behind it as well is an error.
 
     Args:

@@ -10,9 +10,7 @@ from typing import NoReturn
 
 from .report import OK
 
-_NUMBERS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)
-)
+_NUMBERS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
 
 
 def end_on_sigterm() -> None:

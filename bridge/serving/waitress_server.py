@@ -16,11 +16,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from waitress import create_server, wasyncore
-from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
-from waitress.runner import show_help
-from waitress.server import BaseWSGIServer
+from waitress import create_server, wasyncore  # type: ignore[import-untyped]
+from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
+from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+from waitress.runner import show_help  # type: ignore[import-untyped]
+from waitress.server import BaseWSGIServer  # type: ignore[import-untyped]
 
 from ..exceptions import UsageError
 from .report import FAILURE, OK, Report, count, say

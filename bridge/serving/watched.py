@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ..types import Message, Receive, Scope, Send
-from .worker import Loaded
+from ..types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Watched:
@@ -14,15 +13,13 @@ class Watched:
     An app without lifespan counts as started. Requests are handed on as they come.
 
     Args:
-        loaded: the app.
+        app: the app.
         started: called on the event loop, without arguments, when it has started.
         failed: called there with the reason when it has not.
     """
 
-    def __init__(
-        self, loaded: Loaded, started: Callable[[], object], failed: Callable[[str], object]
-    ) -> None:
-        self._app = loaded.app
+    def __init__(self, app: ASGIApp, started: Callable[[], object], failed: Callable[[str], object]) -> None:
+        self._app = app
         self._started = started
         self._failed = failed
 
@@ -30,8 +27,7 @@ class Watched:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
             return self._lifespan(scope, receive, send)
-        answer: Awaitable[None] = self._app(scope, receive, send)
-        return answer
+        return self._app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         told = False

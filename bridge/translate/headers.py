@@ -186,7 +186,7 @@ _known_headers: dict[str, _Pairs] = {}
 _known_single = {"HTTP_HOST": {"": (b"host", b"")}, "CONTENT_TYPE": {"": (b"content-type", b"")}}
 
 # What is read on its own, is no part of the request (S-11), or imitates what is read.
-_NOT_MAPPED = frozenset({"", "host", "content-type", "content-length", "proxy"})
+_NOT_MAPPED = frozenset({"host", "content-type", "content-length", "proxy"})
 
 
 def scope_name(key: str) -> bytes:
