@@ -150,7 +150,9 @@ class ASGICall(Crossing):
             if error is not None:
                 self._report(error)
         finally:  # a logging handler may raise
-            if not self.ended:
+            if self.gone:
+                self.end()
+            elif not self.ended:
                 self.end(error if error is None or isinstance(error, BridgeError) else _transportable(error))
             if self.finished is not None:
                 self.finished.set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..engines.crossing import FETCH, TAKE
@@ -58,7 +58,7 @@ class Exchange:
         self._environ = environ
         self._background_wait = background_wait
 
-    def begin(self, environ: Environ, start_response: StartResponse) -> Any:
+    def begin(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve the call until status and headers are known, and give these to the server."""
         call = self._call
         todo = call.arrive()
@@ -108,7 +108,7 @@ class Exchange:
         except Exception:
             logger.warning("the server did not send early hints", exc_info=True)
 
-    def _fail(self, environ: Environ, start_response: StartResponse) -> Any:
+    def _fail(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """There is no response: a plain answer without details (A-25)."""
         error = self._call.error
         self._over = True
@@ -183,12 +183,12 @@ class Exchange:
 
     # -- files
 
-    def _file_response(self, environ: Environ) -> Any:
+    def _file_response(self, environ: Environ) -> Iterable[bytes]:
         """The body is a file: through the server's own wrapper if it can be sent as it is (X-06)."""
         item: File = self._items[0]
         wrapper = environ.get("wsgi.file_wrapper")
         if item.whole and wrapper is not None and len(self._items) == 1 and self._call.error is None:
-            body = wrapper(item.file, _FILE_BLOCK)
+            body: Iterable[bytes] = wrapper(item.file, _FILE_BLOCK)
             self._over = True
             return body
         return self

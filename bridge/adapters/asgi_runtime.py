@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -225,7 +225,7 @@ class Runtime:
 
     def meet(
         self, call: ASGICall, reader: InputReader, environ: Environ, start_response: StartResponse
-    ) -> Any:
+    ) -> Iterable[bytes]:
         """Serve a call that was handed over until its response begins; return the body of that."""
         try:
             return Exchange(call, reader, environ, self.settings.background_wait).begin(
@@ -315,6 +315,7 @@ class Runtime:
             await asyncio.wait(pending, timeout=_CANCEL_GRACE)
         for task, call in pending.items():
             if not task.done():
+                call.abort(AdapterClosed(CLOSED))  # its server's thread shall not wait for it
                 logger.error("a task refuses to be cancelled: %s", call)
         if self._host is not None:
             await self._host.shutdown(timeout)

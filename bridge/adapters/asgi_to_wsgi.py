@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..engines import gates as gates  # early, so that it knows what gevent patches later
 from ..exceptions import AdapterClosed, BodyTooLarge, LoopGone, RequestError, UsageError
 from ..translate.scope import ScopeBuilder
-from ..types import ASGIApp, Environ, StartResponse
+from ..types import ASGIApp, Environ
 from .input_reader import InputReader
 from .refusals import answer_wsgi
 
@@ -217,7 +217,7 @@ class ASGIToWSGI:
 
     # -- requests
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one request; see PEP 3333.
 
         Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from http import HTTPStatus
 
 from ..exceptions import BridgeError, RequestError
@@ -35,7 +36,28 @@ async def refuse(send: Send, error: BridgeError, *, head: bool = False) -> None:
         pass
 
 
-def answer_wsgi(environ: Environ, start_response: StartResponse, code: int) -> list[bytes]:
+class Body:
+    """A body of at most one piece, as a server iterates it: no list, which has no `close()` (A-28)."""
+
+    __slots__ = ("_piece",)
+
+    def __init__(self, piece: bytes) -> None:
+        self._piece = piece
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece, self._piece = self._piece, b""
+        if not piece:
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def answer_wsgi(environ: Environ, start_response: StartResponse, code: int) -> Body:
     """The same under a WSGI server, for any status: plain, without details (A-25, H-06)."""
     status = HTTPStatus(code)
     text = f"{status.value} {status.phrase}\n".encode("ascii")
@@ -43,7 +65,7 @@ def answer_wsgi(environ: Environ, start_response: StartResponse, code: int) -> l
         f"{status.value} {status.phrase}",
         [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))],
     )
-    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [text]
+    return Body(b"" if environ.get("REQUEST_METHOD") == "HEAD" else text)
 
 
 def is_head(scope: Scope) -> bool:

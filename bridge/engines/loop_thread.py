@@ -7,7 +7,7 @@ rely on:
 - What is given to `submit` runs on the loop's thread, in order, each once; what it raises is logged.
   Callbacks that wait together cost one wake-up of the loop.
 - A task that raises SystemExit or KeyboardInterrupt, or somebody's `loop.stop()`, does not end the
-  loop: it is run again.
+  loop: it is run again. `loop.close()` ends it.
 - When the loop ends, its tasks are cancelled and its executor and generators closed, each within
   `_LAST_STEPS` seconds; what does not end then is left to the daemon thread.
 - In a forked child there is no such thread: `alive` is false, and `LoopThread.shared` makes another.
@@ -27,6 +27,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..exceptions import LoopGone, UsageError
@@ -74,6 +75,8 @@ class LoopThread:
         self._ended = Latch()
         self._begun = False
         self._stopping = False
+        self._stop: asyncio.Future[None] | None = None
+        self._executor: ThreadPoolExecutor | None = None
         self._error: BaseException | None = None
         self._callbacks: deque[Callable[[], object]] = deque()
         self._scheduled = False
@@ -117,7 +120,7 @@ class LoopThread:
             self._stopping = True
         if self.alive():
             try:
-                self.submit(self.port.loop.stop)
+                self.submit(self._stop_soon)
             except LoopGone:
                 pass
 
@@ -163,18 +166,7 @@ class LoopThread:
             self._started.set()
             return
         try:
-            while not self._stopping:
-                try:
-                    loop.run_forever()
-                except BaseException:
-                    if loop.is_closed():
-                        break
-                    logger.exception("an exception left the event loop, which runs on")
-                else:
-                    if loop.is_closed():
-                        break
-                    if not self._stopping:
-                        logger.warning("the event loop was stopped by somebody else; it runs on")
+            self._run_loop(loop)
             if loop.is_closed():
                 logger.error("the event loop was closed by somebody else")
                 asyncio.set_event_loop(None)
@@ -182,6 +174,36 @@ class LoopThread:
                 self._close(loop)
         finally:
             self._ended.set()
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        # By `run_until_complete`, not `run_forever`: AnyIO takes the task that is given to it for the
+        # one that all others belong to, and its worker threads live as long. Without, they would end
+        # with each request, and every blocking call would start a thread.
+        main: asyncio.Task[None] | None = None
+        while not self._is_over(loop):
+            if main is None or main.done():
+                main = loop.create_task(self._until_stopped(), name="bridge-loop")
+            try:
+                loop.run_until_complete(main)
+            except BaseException as error:
+                if self._is_over(loop):
+                    break
+                # Somebody's loop.stop() is a RuntimeError here; SystemExit comes from somebody's task.
+                logger.error("the event loop was stopped (%r); it runs on", error)
+        if main is not None and not loop.is_closed():
+            main.cancel()
+
+    def _is_over(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return self._stopping or loop.is_closed()
+
+    async def _until_stopped(self) -> None:
+        self._stop = asyncio.get_running_loop().create_future()
+        if not self._stopping:
+            await self._stop
+
+    def _stop_soon(self) -> None:
+        if self._stop is not None and not self._stop.done():
+            self._stop.set_result(None)
 
     def _make_loop(self) -> asyncio.AbstractEventLoop:
         assert self._factory is not None
@@ -200,6 +222,9 @@ class LoopThread:
                 "never return; leave loop_factory at None under gevent"
             )
         asyncio.set_event_loop(loop)
+        # The loop's own default could not be closed within a bounded time before Python 3.12.
+        self._executor = ThreadPoolExecutor(thread_name_prefix="bridge-executor")
+        loop.set_default_executor(self._executor)
         return loop
 
     def _close(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -209,7 +234,7 @@ class LoopThread:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=_LAST_STEPS)
-            for step in (loop.shutdown_asyncgens(), loop.shutdown_default_executor()):
+            for step in (loop.shutdown_asyncgens(), self._close_executor(loop)):
                 try:
                     await asyncio.wait_for(step, _LAST_STEPS)
                 except Exception as error:
@@ -222,6 +247,21 @@ class LoopThread:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+    async def _close_executor(self, loop: asyncio.AbstractEventLoop) -> None:
+        executor = self._executor
+        assert executor is not None
+        closed = asyncio.Event()
+
+        def close() -> None:
+            executor.shutdown(wait=True, cancel_futures=True)
+            try:
+                loop.call_soon_threadsafe(closed.set)
+            except RuntimeError:
+                pass  # the loop did not wait for as long
+
+        threading.Thread(target=close, name="bridge-executor-close", daemon=True).start()
+        await closed.wait()
 
     @property
     def started(self) -> bool:

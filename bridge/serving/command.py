@@ -20,7 +20,7 @@ from .servers import DEFAULT, SERVERS, Server
 from .settings import GRACE, HOST, PORT, Settings, option
 from .worker import Order
 
-# Shown first in the long list of Uvicorn's options, as what most people look for.
+# Shown first, as what most people look for.
 _FOREMOST = (
     *("server", "host", "port", "workers", "threads", "reload"),
     *("root_path", "log_level", "interface", "factory"),
@@ -60,22 +60,23 @@ class _ServeCommand(click.Command):
         return [*super().get_params(ctx), *_options_of(_server(ctx))]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Uvicorn's further options come in a section of their own."""
+        """What most people look for comes first, and Uvicorn's further options in a section of their own."""
         options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
-        server = _server(ctx)
-        if server.name != DEFAULT:
-            _write(ctx, formatter, "Options", options)
-            with formatter.section(f"Options of {server.title}"):
-                formatter.write_text(f"Behind `--`. `{server.program} --help` lists them.")
-            return
         names = {option.name: option for option in options}
         foremost = [names[name] for name in _FOREMOST]
+        others = [option for option in options if option not in foremost]
         help_option = self.get_help_option(ctx)
         if help_option is not None:
             foremost.append(help_option)
-        _write(ctx, formatter, "Options", foremost)
-        others = [option for option in options if option not in foremost]
-        _write(ctx, formatter, f"Options of {server.title}", others)
+            others = [option for option in others if option.name != help_option.name]
+        server = _server(ctx)
+        if server.name == DEFAULT:
+            _write(ctx, formatter, "Options", foremost)
+            _write(ctx, formatter, f"Options of {server.title}", others)
+        else:
+            _write(ctx, formatter, "Options", [*foremost, *others])
+            with formatter.section(f"Options of {server.title}"):
+                formatter.write_text(f"Behind `--`. `{server.program} --help` lists them.")
 
 
 def _write(

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -97,17 +97,16 @@ def serve(order: Order, settings: Settings) -> int:
     if isinstance(interface, int):
         return interface
     end_on_sigterm()
-    with shared_folder() as folder, _free_port(settings) as settings:
-        arguments = _arguments(settings, said, interface)
+    with shared_folder() as folder:
         report = Report("Granian", folder=folder)
 
         def server(target: str, **options: Any) -> _Server:
             return _Server(target, order=order, report=report, **options)
 
         try:
-            with replaced(granian.cli, "Server", server):
+            with _reserved(_where(settings, context.params)) as port, replaced(granian.cli, "Server", server):
                 _COMMAND.main(
-                    [*arguments, *settings.further, "--", order.target],
+                    [*settings.further, *_arguments(settings, said, interface, port), "--", order.target],
                     prog_name="granian",
                     standalone_mode=False,
                     auto_envvar_prefix=_VARIABLES,
@@ -179,9 +178,41 @@ def _wait_until_it_accepts(where: _Where) -> None:
             time.sleep(_PAUSE)
 
 
-def _arguments(settings: Settings, said: set[str], interface: Interfaces) -> list[str]:
+def _where(settings: Settings, params: Mapping[str, Any]) -> _Where:
+    """Where Granian will listen: what we were told, else what it was told, else where it does by itself."""
+    uds = settings.uds or (None if settings.says_where else params["uds"])
+    if uds is not None:
+        return str(uds)
+    host = params["host"] if settings.host is None else settings.host
+    port = params["port"] if settings.port is None else settings.port
+    return host, port
+
+
+@contextmanager
+def _reserved(where: _Where) -> Iterator[int | None]:
+    """Keep the address for the workers, each of which takes it for itself. Gives the port, if it was 0.
+
+    Raises:
+        OSError: somebody else has it. A worker's message would be a page of Granian's innards.
+    """
+    if isinstance(where, str):
+        yield None
+        return
+    host, port = where
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as reservation:
+        # It does not listen. With these, which Granian sets as well, others can bind and listen there.
+        for name in ("SO_REUSEADDR", "SO_REUSEPORT"):
+            if hasattr(socket, name):
+                reservation.setsockopt(socket.SOL_SOCKET, getattr(socket, name), 1)
+        reservation.bind((host, port))
+        yield reservation.getsockname()[1] if port == 0 else None
+
+
+def _arguments(settings: Settings, said: set[str], interface: Interfaces, port: int | None) -> list[str]:
     """Our options, and defaults of ours for what nobody has said, as Granian's command takes them."""
     pairs = {name: value for name, value in settings.given.items() if name not in ("reload", "access_log")}
+    if port is not None:
+        pairs["port"] = port
     if interface != Interfaces.WSGI:
         pairs.pop("threads", None)  # the adapter's, not Granian's
     elif "blocking_threads" not in said:
@@ -190,29 +221,13 @@ def _arguments(settings: Settings, said: set[str], interface: Interfaces) -> lis
         pairs.setdefault("timeout_graceful_shutdown", settings.grace)
     if settings.ssl_certfile is not None:
         pairs["ssl_keyfile"] = settings.keyfile
-    arguments = [
-        f"--interface={interface.value}",
-        *(f"{_OPTIONS[name]}={value}" for name, value in pairs.items()),
-    ]
+    options = [f"{_OPTIONS[name]}={value}" for name, value in pairs.items()]
+    arguments = [f"--interface={interface.value}", *options]
     if settings.reload:
         arguments.append("--reload")
     if settings.access_log is not None:
         arguments.append("--access-log" if settings.access_log else "--no-access-log")
     return arguments
-
-
-@contextmanager
-def _free_port(settings: Settings) -> Iterator[Settings]:
-    """With port 0, a port that stays free for Granian, whose workers would each take another one."""
-    if settings.port != 0:
-        yield settings
-        return
-    host = settings.address[0]
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as reservation:
-        # It does not listen, so that the workers, which set the same, can bind and listen there.
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reservation.bind((host, 0))
-        yield replace(settings, port=reservation.getsockname()[1])
 
 
 def _interface(order: Order) -> Interfaces | int:

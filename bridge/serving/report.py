@@ -35,7 +35,9 @@ OK, FAILURE, MISUSE = 0, 1, 2
 
 def say(line: str) -> None:
     """Print a line of bridge's own, at once."""
-    print(f"bridge: {line}", file=sys.stderr, flush=True)
+    # One write, as other processes and threads may be printing.
+    sys.stderr.write(f"bridge: {line}\n")
+    sys.stderr.flush()
 
 
 class CannotServe(Exception):
