@@ -141,6 +141,8 @@ class ASGICall(Crossing):
         self._runtime.calls.discard(self)
         if self._timer is not None:
             self._timer.cancel()
+        if error is None and self._machine.state is _COMPLETE and self.finished is None:
+            return  # the ordinary case: the server's thread has it all
         if error is None and not self.gone and self.error is None:
             try:
                 self._machine.finish()

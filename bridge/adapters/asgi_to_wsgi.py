@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..engines import gates as gates  # early, so that it knows what gevent patches later
 from ..exceptions import AdapterClosed, BodyTooLarge, LoopGone, RequestError, UsageError
@@ -83,7 +83,7 @@ class ASGIToWSGI:
         self,
         app: ASGIApp,
         *,
-        lifespan: str = "auto",
+        lifespan: Literal["auto", "on", "off"] = "auto",
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         read_ahead: int = DEFAULT_AHEAD,

@@ -5,6 +5,7 @@ Nothing here runs; `test_typing.py` has it checked. A line that needs an ignore 
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 import wsgiref.validate
@@ -30,8 +31,8 @@ from starlette.types import Send as StarletteSend
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from bridge import PoolStats, ThreadPool, WSGIToASGI, as_asgi
-from bridge.compat import WSGIMiddleware, WsgiToAsgi
+from bridge import ASGIToWSGI, PoolStats, ThreadPool, WSGIToASGI, as_asgi, as_wsgi
+from bridge.compat import ASGIMiddleware, WSGIMiddleware, WsgiToAsgi
 from bridge.exceptions import BridgeError, ClientDisconnected, PoolFull, UsageError
 from bridge.types import ASGIApp as BridgeASGIApp
 from bridge.types import Environ, Message, Receive, Scope, Send, StartResponse, WSGIApp
@@ -239,3 +240,67 @@ def served(app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
 
 
 served(adapter)
+
+# -- the other direction: ASGI apps of every kind, in the hands of WSGI
+
+
+async def plain_asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def ours_asgi(scope: Scope, receive: Receive, send: Send) -> None:
+    message: Message = await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [], "seen": message["type"]})
+
+
+async def starlette_asgi(scope: StarletteScope, receive: StarletteReceive, send: StarletteSend) -> None:
+    await receive()
+
+
+async def asgiref_asgi(scope: AsgirefScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    await receive()
+
+
+django_asgi: ASGIHandler = ASGIHandler()
+ASGIToWSGI(FastAPI())
+ASGIToWSGI(Starlette())
+ASGIToWSGI(django_asgi)
+ASGIToWSGI(plain_asgi)
+ASGIToWSGI(ours_asgi)
+ASGIToWSGI(starlette_asgi)
+ASGIToWSGI(asgiref_asgi)
+ASGIToWSGI(WSGIToASGI(flask_app))
+
+
+def uvloop_or_not() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()
+
+
+ASGIToWSGI(
+    FastAPI(),
+    lifespan="on",
+    loop_factory=uvloop_or_not,
+    read_ahead=1,
+    write_ahead=1,
+    max_body=None,
+    startup_timeout=None,
+    shutdown_timeout=1,
+    disconnect_grace=0.5,
+    background_wait=None,
+)
+
+as_wsgi_application: WSGIApplication = ASGIToWSGI(FastAPI())
+validated: WSGIApplication = wsgiref.validate.validator(ASGIToWSGI(FastAPI()))
+DispatcherMiddleware(flask_app, {"/v2": ASGIToWSGI(FastAPI())})
+maybe_wrapped: WSGIApplication = as_wsgi(FastAPI(), lifespan="off")
+ASGIMiddleware(FastAPI(), wait_time=1.0, loop=None)
+ASGIMiddleware(Starlette(), 0)
+
+
+def hooks() -> None:
+    adapter = ASGIToWSGI(FastAPI())
+    adapter.start()
+    adapter.close()
+    with ASGIToWSGI(FastAPI()) as application:
+        application({}, lambda status, headers: None)

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("mypy")]
 
 # What must be refused: every line that says so, and no other.
 WRONG = """\
-from bridge import ThreadPool, WSGIToASGI
+from bridge import ASGIToWSGI, ThreadPool, WSGIToASGI
 
 def app(environ: dict[str, object], start_response: object) -> list[bytes]:
     return []
@@ -37,6 +37,12 @@ WSGIToASGI("module:app")  # wrong
 WSGIToASGI(app, 4)  # wrong
 WSGIToASGI(app, workers=4)  # wrong
 WSGIToASGI(app, pool=4)  # wrong
+ASGIToWSGI(app)  # wrong
+ASGIToWSGI("module:app")  # wrong
+ASGIToWSGI(asgi, "on")  # wrong
+ASGIToWSGI(asgi, lifespan="maybe")  # wrong
+ASGIToWSGI(asgi, loop_factory=3)  # wrong
+ASGIToWSGI(asgi, disconnect_grace=None)  # wrong
 ThreadPool(2, 3)  # wrong
 ThreadPool(streams="many")  # wrong
 ThreadPool().stats().busy = 3  # wrong
