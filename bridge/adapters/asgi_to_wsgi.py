@@ -21,6 +21,7 @@ from ..engines import gates as gates  # early, so that it knows what gevent patc
 from ..exceptions import AdapterClosed, BodyTooLarge, LoopGone, RequestError, UsageError
 from ..translate.scope import ScopeBuilder
 from ..types import ASGIApp, Environ
+from .arguments import require_seconds, require_size
 from .input_reader import InputReader
 from .refusals import answer_wsgi
 
@@ -248,13 +249,3 @@ class ASGIToWSGI:
 
     def __repr__(self) -> str:
         return f"<ASGIToWSGI of {self.app!r}>"
-
-
-def require_size(name: str, value: object, *, at_least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise UsageError(f"{name} must be a whole number of bytes, at least {at_least}; got {value!r}")
-
-
-def require_seconds(name: str, value: object) -> None:
-    if value is not None and not (isinstance(value, (int, float)) and value >= 0):
-        raise UsageError(f"{name} must be a number of seconds, or None for no limit; got {value!r}")

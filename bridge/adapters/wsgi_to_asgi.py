@@ -33,6 +33,7 @@ from ..translate.environ import EnvironBuilder
 from ..translate.request_body import RequestBody
 from ..types import ErrorStream, Hook, Message, Receive, Scope, Send, WSGIApp
 from . import asgiref_interop
+from .arguments import require_seconds, require_size
 from .lifespan import answer_lifespan
 from .refusals import is_head, refuse, refuse_websocket
 from .wsgi_call import DONE, END, FILE_SIZE, LAST, WSGICall, restore_context
@@ -119,16 +120,16 @@ class WSGIToASGI:
                 f"expected a WSGI application; {type(app).__name__} is an ASGI application already: "
                 "serve it as it is, or let bridge.as_asgi() decide whether to wrap"
             )
-        _require_size("prebuffer", prebuffer, at_least=1)
-        _require_size("read_ahead", read_ahead, at_least=1)
-        _require_size("write_ahead", write_ahead, at_least=1)
+        require_size("prebuffer", prebuffer, at_least=1)
+        require_size("read_ahead", read_ahead, at_least=1)
+        require_size("write_ahead", write_ahead, at_least=1)
         if max_body is not None:
-            _require_size("max_body", max_body, at_least=0)
+            require_size("max_body", max_body, at_least=0)
         if pool is not None and not isinstance(pool, ThreadPool):
             raise UsageError(f"pool must be a bridge.ThreadPool; got {type(pool).__name__}")
         if errors is not None and not hasattr(errors, "write"):
             raise UsageError(f"errors must be a text stream, which has write(); got {type(errors).__name__}")
-        _require_seconds("shutdown_timeout", shutdown_timeout)
+        require_seconds("shutdown_timeout", shutdown_timeout)
         self.app = app
         self._owns_pool = pool is None
         self.pool = ThreadPool(threads) if pool is None else pool
@@ -311,16 +312,6 @@ class WSGIToASGI:
 
     def __repr__(self) -> str:
         return f"<WSGIToASGI of {self.app!r} on {self.pool!r}>"
-
-
-def _require_size(name: str, value: object, *, at_least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise UsageError(f"{name} must be a whole number of bytes, at least {at_least}; got {value!r}")
-
-
-def _require_seconds(name: str, value: object) -> None:
-    if value is not None and not (isinstance(value, (int, float)) and value >= 0):
-        raise UsageError(f"{name} must be a number of seconds, or None for no limit; got {value!r}")
 
 
 def _hooks(name: str, hooks: Sequence[Hook]) -> tuple[Hook, ...]:
