@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import string
 import sys
+import threading
 import time
 import weakref
 from typing import Any
@@ -467,6 +468,192 @@ def test_ordinary_headers_are_all_there_in_order(pairs: Pairs) -> None:
         key = "HTTP_" + name.decode().upper().replace("-", "_")
         expected.setdefault(key, []).append(value.decode("latin-1").strip(" \t"))
     assert translated(pairs) == {key: ",".join(values) for key, values in expected.items()}
+
+
+# -- requests: environ keys to pairs
+
+
+@pytest.fixture
+def known_headers(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, tuple[bytes, bytes]]]:
+    """What is remembered of keys and values, empty; what a test leaves in it is forgotten."""
+    empty: dict[str, dict[str, tuple[bytes, bytes]]] = {}
+    monkeypatch.setattr(headers, "_known_headers", empty)
+    singles = {key: {"": known[""]} for key, known in headers._known_single.items()}
+    monkeypatch.setattr(headers, "_known_single", singles)
+    return empty
+
+
+@pytest.mark.req("S-09", "S-11", "S-12")
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("HTTP_ACCEPT", b"accept"),
+        ("HTTP_X_Y", b"x-y"),
+        ("HTTP_X-Y", b"x-y"),
+        ("HTTP__", b"-"),
+        ("HTTP_HTTP_X", b"http-x"),
+        ("HTTP_TRANSFER_ENCODING", b"transfer-encoding"),
+        ("HTTP_PROXY_CONNECTION", b"proxy-connection"),
+        ("HTTP_PROXY", b""),
+        ("HTTP_HOST", b""),
+        ("HTTP_CONTENT_TYPE", b""),
+        ("HTTP_CONTENT_LENGTH", b""),
+        ("HTTP_CONTENT-length", b""),
+        ("HTTP_", b""),
+        ("HTTP_X Y", b""),
+        ("HTTP_X\n", b""),
+        ("HTTP_\u212a", b""),
+        ("CONTENT_TYPE", b""),
+        ("PATH", b""),
+        ("wsgi.input", b""),
+        ("", b""),
+    ],
+)
+def test_the_name_of_an_environ_key(key: str, name: bytes) -> None:
+    """U+212A would become an ASCII k in lower case."""
+    assert headers.scope_name(key) == name
+
+
+@pytest.mark.req("S-09", "S-10", "S-12")
+@given(st.dictionaries(st.text(max_size=8).map("HTTP_{}".format), st.text(max_size=8), max_size=4))
+def test_remembering_changes_nothing(environ: dict[str, str]) -> None:
+    first = headers.scope_headers(environ)
+    assert headers.scope_headers(environ) == first
+    assert headers.scope_headers({**environ, "wsgi.input": object(), "x": [1]}) == first
+
+
+@pytest.mark.req("S-09")
+def test_headers_keep_the_order_of_the_environ_between_host_and_content_type(
+    known_headers: dict[str, dict[str, tuple[bytes, bytes]]],
+) -> None:
+    environ = {"CONTENT_TYPE": "a/b", "HTTP_B": "1", "HTTP_A": "2", "HTTP_HOST": "h", "HTTP_C": "3"}
+    for _ in range(2):
+        assert headers.scope_headers(environ) == [
+            (b"host", b"h"),
+            (b"b", b"1"),
+            (b"a", b"2"),
+            (b"c", b"3"),
+            (b"content-type", b"a/b"),
+        ]
+
+
+def remembered(known: dict[str, dict[str, tuple[bytes, bytes]]]) -> set[str]:
+    """Every value that is remembered for any key."""
+    return {value for each in (*known.values(), *headers._known_single.values()) for value in each}
+
+
+def test_only_values_that_repeat_are_remembered(
+    known_headers: dict[str, dict[str, tuple[bytes, bytes]]],
+) -> None:
+    """Credentials and tokens must not linger in the process, nor one-time values fill it."""
+    headers.scope_headers(
+        {
+            "HTTP_HOST": "h",
+            "HTTP_ACCEPT": "*/*",
+            "HTTP_USER_AGENT": "curl",
+            "HTTP_COOKIE": "secret=1",
+            "HTTP_AUTHORIZATION": "Basic secret",
+            "HTTP_PROXY_AUTHORIZATION": "Basic secret",
+            "HTTP_X_API_KEY": "secret",
+            "HTTP_X_CSRFTOKEN": "secret",
+            "HTTP_REFERER": "http://h/?secret",
+            "CONTENT_TYPE": "text/plain",
+        }
+    )
+    assert remembered(known_headers) == {"", "h", "*/*", "curl", "text/plain"}
+
+
+@pytest.mark.parametrize("key", ["HTTP_ACCEPT", "HTTP_HOST", "CONTENT_TYPE"])
+def test_values_that_clients_invent_cannot_fill_the_memory(
+    known_headers: dict[str, dict[str, tuple[bytes, bytes]]], key: str
+) -> None:
+    name = key.removeprefix("HTTP_").lower().replace("_", "-").encode()
+    for number in range(2_000):
+        for value in (f"v{number}", f"v{number}" + "a" * 60_000):
+            assert headers.scope_headers({key: value}) == [(name, value.encode())]
+    assert len(remembered(known_headers)) <= headers._KNOWN_VALUES_LIMIT + 1
+    assert sum(map(len, remembered(known_headers))) < 50_000
+
+
+def test_values_that_clients_invent_do_not_displace_ordinary_ones_for_good(
+    known_headers: dict[str, dict[str, tuple[bytes, bytes]]],
+) -> None:
+    for number in range(3 * headers._KNOWN_VALUES_LIMIT):
+        headers.scope_headers({"HTTP_ACCEPT": f"v{number}"})
+    headers.scope_headers({"HTTP_ACCEPT": "*/*"})
+    assert "*/*" in known_headers["HTTP_ACCEPT"]
+
+
+def test_keys_that_clients_invent_cannot_fill_the_memory(
+    known_headers: dict[str, dict[str, tuple[bytes, bytes]]],
+) -> None:
+    for number in range(3_000):
+        for key in (f"HTTP_X{number}", f"HTTP_X{number}_" + "A" * 60_000):
+            ((name, value),) = headers.scope_headers({key: "v"})
+            assert (name, value) == (key[5:].lower().replace("_", "-").encode(), b"v")
+    assert len(known_headers) <= headers._CACHE_LIMIT
+    assert sum(map(len, known_headers)) < 1_000_000
+
+
+def test_remembered_values_do_not_keep_objects_of_a_middleware(
+    known_headers: dict[str, dict[str, tuple[bytes, bytes]]],
+) -> None:
+    accept, content_type = HeavyText("*/*"), HeavyText("text/plain")
+    references = [weakref.ref(accept), weakref.ref(content_type)]
+    assert headers.scope_headers({"HTTP_ACCEPT": accept, "CONTENT_TYPE": content_type}) == [
+        (b"accept", b"*/*"),
+        (b"content-type", b"text/plain"),
+    ]
+    del accept, content_type
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+def test_threads_that_fill_and_empty_what_is_remembered_do_not_disturb_each_other(
+    known_headers: dict[str, dict[str, tuple[bytes, bytes]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounds so small that nearly every request empties something that another is reading."""
+    monkeypatch.setattr(headers, "_CACHE_LIMIT", 3)
+    monkeypatch.setattr(headers, "_KNOWN_VALUES_LIMIT", 2)
+    wrong: list[object] = []
+
+    def serve(thread: int) -> None:
+        try:
+            for number in range(1_500):
+                value = f"{thread}.{number % 5}"
+                environ = {"HTTP_HOST": value, "HTTP_ACCEPT": value, f"HTTP_X{number % 7}": value}
+                found = headers.scope_headers(environ)
+                expected = [(b"host", value), (b"accept", value), (b"x%d" % (number % 7), value)]
+                if found != [(name, each.encode()) for name, each in expected]:
+                    wrong.append(found)
+        except BaseException as error:
+            wrong.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=serve, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(50)
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []
+
+
+@pytest.mark.req("A-07", "E-34")
+@pytest.mark.parametrize(("digits", "number"), [("0", 0), ("3", 3), ("007", 7), ("1" * 30, int("1" * 30))])
+def test_a_length_is_ascii_digits(digits: str, number: int) -> None:
+    assert headers.content_length(digits) == number
+
+
+@pytest.mark.req("A-07", "E-34")
+@pytest.mark.parametrize("digits", ["", "+3", "-3", "1_0", " 3", "3 ", "3,3", "\u0663", "\u00b2", "3" * 5000])
+def test_any_other_length_is_refused(digits: str) -> None:
+    with pytest.raises(BadRequest, match="Content-Length") as caught:
+        headers.content_length(digits)
+    assert len(str(caught.value)) < 100
 
 
 # -- responses

@@ -58,6 +58,83 @@ def test_bytes_decoded_with_surrogate_escapes_come_back(data: bytes) -> None:
     assert text.path_bytes(data.decode("utf-8", "surrogateescape")) == data
 
 
+@pytest.mark.req("S-08")
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", b""),
+        ("abc", b"abc"),
+        ("\u00e9\u00ff", b"\xe9\xff"),
+        ("\u20ac", b"\xe2\x82\xac"),
+        ("\u00e9\u20ac", b"\xc3\xa9\xe2\x82\xac"),
+        ("\udcff", b"\xff"),
+        ("\ud800", b"?"),
+    ],
+)
+def test_a_wsgi_str_becomes_its_bytes_and_any_other_utf8(value: str, expected: bytes) -> None:
+    assert text.wsgi_bytes(value) == expected
+
+
+@given(st.binary())
+def test_bytes_come_back_from_their_wsgi_form(data: bytes) -> None:
+    assert text.wsgi_bytes(text.latin1(data)) == data
+
+
+@pytest.mark.req("S-12")
+@given(ANY_TEXT)
+@example("\u010d\u010a")
+def test_no_control_character_comes_into_being(value: str) -> None:
+    """Taking the low byte of each character would turn U+010D U+010A into CR LF."""
+    encoded = text.wsgi_bytes(value)
+    assert [each for each in encoded if each < 32] == [ord(each) for each in value if each < " "]
+
+
+@pytest.mark.req("S-03", "S-05")
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("", ""),
+        ("/a", "/a"),
+        ("/\u00c3\u00a9", "/\u00e9"),
+        ("/\u00ff", "/\ufffd"),
+        ("/\u00e6\u0097", "/\ufffd"),
+        ("/\u65e5", "/\u65e5"),
+        ("/\ud800", "/?"),
+    ],
+)
+def test_a_wsgi_path_is_decoded_as_utf8(path: str, expected: str) -> None:
+    assert text.untunnel(path) == expected
+
+
+@pytest.mark.req("S-20")
+@given(st.text())
+def test_a_path_comes_back_from_its_tunnel(path: str) -> None:
+    assert text.untunnel(text.tunnel(path)) == path
+
+
+@pytest.mark.req("S-06")
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"/a", b"/a"),
+        (b"/a%2Fb%20", b"/a/b "),
+        (b"/%c3%A9\xff", b"/\xc3\xa9\xff"),
+        (b"/%252F", b"/%2F"),
+        (b"/%", b"/%"),
+        (b"/%z%4", b"/%z%4"),
+        (b"/a+b", b"/a+b"),
+    ],
+)
+def test_escapes_are_decoded_once(path: bytes, expected: bytes) -> None:
+    assert text.unquote_path(path) == expected
+
+
+@pytest.mark.req("S-06", "S-07")
+@given(st.binary())
+def test_what_is_quoted_is_found_again(path: bytes) -> None:
+    assert text.unquote_path(text.quote_path(path).encode("ascii")) == path
+
+
 @pytest.mark.req("E-14", "E-15")
 @pytest.mark.parametrize(
     ("path", "raw_path", "expected"),

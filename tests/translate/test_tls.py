@@ -1,4 +1,4 @@
-"""The TLS extension as Apache's variables."""
+"""The TLS extension as Apache's variables, and the reverse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.scopes import http_scope
 
 from bridge.translate.environ import EnvironBuilder
-from bridge.translate.tls import environ_from_tls
+from bridge.translate.scope import ScopeBuilder
+from bridge.translate.tls import environ_from_tls, tls_from_environ
 
 UNKNOWN: dict[str, Any] = {"server_cert": None, "tls_version": None, "cipher_suite": None}
 
@@ -137,3 +138,131 @@ def test_an_encrypted_request_has_the_variables(scheme: str) -> None:
 def test_the_variables_are_never_invented(overrides: dict[str, Any]) -> None:
     environ = EnvironBuilder({}).build(http_scope(**overrides))[0]
     assert [key for key in environ if key.startswith("SSL_")] == []
+
+
+# -- variables -> extension
+
+
+@pytest.mark.req("X-11")
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("TLSv1.3", 0x0304),
+        ("TLSv1.2", 0x0303),
+        ("TLSv1.1", 0x0302),
+        ("TLSv1", 0x0301),
+        ("SSLv3", 0x0300),
+    ],
+)
+def test_the_name_of_a_protocol_version_is_its_number(name: str, version: int) -> None:
+    assert tls_from_environ({"SSL_PROTOCOL": name}) == {**UNKNOWN, "tls_version": version}
+
+
+@pytest.mark.req("X-11")
+def test_the_name_of_a_cipher_suite_is_its_number() -> None:
+    assert tls_from_environ({"SSL_CIPHER": "TLS_AES_128_GCM_SHA256"}) == {**UNKNOWN, "cipher_suite": 0x1301}
+
+
+@pytest.mark.req("X-11")
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"HTTPS": "on", "wsgi.url_scheme": "https"},
+        {"SSL_PROTOCOL": "", "SSL_CIPHER": "", "SSL_CLIENT_CERT": "", "SSL_CLIENT_S_DN": ""},
+        {"SSL_CLIENT_VERIFY": "NONE"},
+        {"SSL_PROTOCOL": None, "SSL_CLIENT_CERT": b"PEM", "SSL_CLIENT_S_DN": 1},
+        {"SSL_CERT_FILE": "/etc/ssl/cert.pem", "SSL_CERT_DIR": "/etc/ssl"},
+        {"HTTP_SSL_PROTOCOL": "TLSv1.3", "HTTP_SSL_CLIENT_S_DN": "CN=root", "HTTP_X_SSL_CLIENT_CERT": "PEM"},
+        {"gunicorn.socket": object(), "werkzeug.socket": None},
+    ],
+)
+def test_of_an_encryption_that_is_not_known_nothing_is_said(environ: dict[str, Any]) -> None:
+    assert tls_from_environ(environ) is None
+
+
+@pytest.mark.req("X-11")
+def test_the_mandatory_keys_are_there_whatever_is_known() -> None:
+    assert tls_from_environ({"SSL_CLIENT_S_DN": "CN=ann"}) == {**UNKNOWN, "client_cert_name": "CN=ann"}
+    assert tls_from_environ({"SSL_PROTOCOL": "QUIC", "SSL_SERVER_CERT": "PEM"}) == {
+        **UNKNOWN,
+        "server_cert": "PEM",
+    }
+
+
+@pytest.mark.req("X-11")
+def test_certificates_become_a_chain() -> None:
+    assert tls_from_environ(
+        {
+            "SSL_SERVER_CERT": "SERVER PEM",
+            "SSL_CLIENT_CERT": "LEAF PEM",
+            "SSL_CLIENT_CERT_CHAIN_0": "CA 1 PEM",
+            "SSL_CLIENT_CERT_CHAIN_1": "CA 2 PEM",
+            "SSL_CLIENT_CERT_CHAIN_3": "NOT IN SEQUENCE",
+            "SSL_CLIENT_S_DN": "CN=ann,O=ex",
+            "SSL_CLIENT_VERIFY": "SUCCESS",
+        }
+    ) == {
+        **UNKNOWN,
+        "server_cert": "SERVER PEM",
+        "client_cert_chain": ["LEAF PEM", "CA 1 PEM", "CA 2 PEM"],
+        "client_cert_name": "CN=ann,O=ex",
+    }
+
+
+@pytest.mark.req("X-11")
+@pytest.mark.parametrize(
+    ("verified", "error"),
+    [
+        ("SUCCESS", None),
+        ("FAILED:certificate has expired", "certificate has expired"),
+        ("FAILED:", "FAILED:"),
+        ("FAILED", "FAILED"),
+        ("GENEROUS", "GENEROUS"),
+        ("success", "success"),
+        ("0", "0"),
+    ],
+)
+def test_only_a_certificate_that_was_verified_has_no_error(verified: str, error: str | None) -> None:
+    info = tls_from_environ({"SSL_CLIENT_CERT": "PEM", "SSL_CLIENT_VERIFY": verified})
+    assert info is not None
+    assert info.get("client_cert_error") == error
+
+
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
+
+
+@pytest.mark.req("X-11", "S-20")
+@given(
+    st.fixed_dictionaries(
+        {
+            "server_cert": st.none() | TEXT.filter(str.isascii),
+            "tls_version": st.none() | st.sampled_from([0x0301, 0x0303, 0x0304]),
+            "cipher_suite": st.none() | st.sampled_from([0x1301, 0xC02F]),
+        },
+        optional={
+            "client_cert_chain": st.lists(TEXT.filter(str.isascii), min_size=1, max_size=3),
+            "client_cert_name": TEXT,
+            "client_cert_error": TEXT,
+        },
+    )
+)
+def test_the_extension_comes_back_from_its_variables(info: dict[str, Any]) -> None:
+    environ = environ_from_tls(info)
+    assert tls_from_environ(environ) == (info if any(info.values()) else None)
+
+
+@pytest.mark.req("X-11", "X-01", "H-05")
+@pytest.mark.parametrize(
+    ("overrides", "known"),
+    [
+        ({"wsgi.url_scheme": "https", "SSL_PROTOCOL": "TLSv1.3"}, True),
+        ({"wsgi.url_scheme": "http", "SSL_PROTOCOL": "TLSv1.3", "SSL_CLIENT_CERT": "PEM"}, False),
+        ({"wsgi.url_scheme": "https"}, False),
+        ({"wsgi.url_scheme": "https", "HTTP_SSL_PROTOCOL": "TLSv1.3", "HTTP_X_SSL_CLIENT_S_DN": "x"}, False),
+        ({"wsgi.url_scheme": "http", "HTTP_X_FORWARDED_PROTO": "https", "SSL_PROTOCOL": "TLSv1.3"}, False),
+    ],
+)
+def test_the_extension_is_never_invented(overrides: dict[str, Any], known: bool) -> None:
+    scope, _ = ScopeBuilder().build({"REQUEST_METHOD": "GET", "PATH_INFO": "/", **overrides})
+    assert ("tls" in scope["extensions"]) is known
