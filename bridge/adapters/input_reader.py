@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..exceptions import BodyTooLarge, ClientDisconnected
+from ..exceptions import BodyTooLarge, ClientDisconnected, ServerError
 from ..types import Environ
 
 logger = logging.getLogger("bridge.asgi")
@@ -42,6 +42,7 @@ class InputReader:
         Raises:
             ClientDisconnected: the body ended before its length, or could not be read (A-10).
             BodyTooLarge: it exceeds the limit.
+            ServerError: the server's stream gives no bytes.
         """
         length = self._length
         size = PIECE if length is None else min(PIECE, length - self._read)
@@ -52,6 +53,10 @@ class InputReader:
             logger.debug("reading the request body failed", exc_info=error)
             raise ClientDisconnected("the request body could not be read to its end") from error
         if not isinstance(data, bytes):
+            if not isinstance(data, (bytearray, memoryview)):
+                raise ServerError(
+                    f"wsgi.input.read() returned {type(data).__name__}; expected bytes (PEP 3333)"
+                )
             data = bytes(data)
         self._read += len(data)
         if self._limit is not None and self._read > self._limit:

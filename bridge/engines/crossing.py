@@ -185,7 +185,13 @@ class Crossing:
         """Wait until something may have changed. Look first: there is no step of the loop in between."""
         flag = self.loop_thread.port.flag()
         self._flags.append(flag)
-        await flag
+        try:
+            await flag
+        except BaseException:
+            # Cancelled, as by a time-out around it; an app may do that again and again.
+            if flag in self._flags:
+                self._flags.remove(flag)
+            raise
 
     def put(self, items: list[Any], size: int) -> bool:
         """Add items that count `size` units together; return whether the task now ought to await `room`."""
@@ -247,7 +253,8 @@ class Crossing:
             if self._supplies:
                 item, size = self._supplies.popleft()
                 self._supplied -= size
-                opens = self.hurry and self._waiting and self._supplied <= self._ahead // 2
+                room = self._supplied < self._ahead and self._supplied <= self._ahead // 2
+                opens = self._waiting and self.hurry and room and not self._supplies_ended
             else:
                 item = None
                 opens = self._waiting and not self._asked and not self._supplies_ended

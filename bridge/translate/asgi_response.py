@@ -19,11 +19,12 @@ from __future__ import annotations
 import enum
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ..exceptions import IncompleteResponse, InvalidHeader, InvalidMessage
 from ..types import Message
-from .headers import HOP_BY_HOP
+from .headers import CACHE_LIMIT, CACHED_VALUE_LIMIT, HOP_BY_HOP, REPEATING
 
 
 class State(enum.Enum):
@@ -119,7 +120,8 @@ class ASGIResponse:
         encoded: list[tuple[str, str]] = []
         special = False
         cached = _pair_cache.get
-        for pair in message.get("headers") or ():
+        headers = message.get("headers")
+        for pair in headers if type(headers) is list else _iterable(message, "headers"):
             known: tuple[tuple[str, str], bool] | None
             try:
                 known = cached(pair)
@@ -235,10 +237,7 @@ class ASGIResponse:
         """
         if self.shown or self.state not in (_EMPTY, _STARTED):
             return None
-        links = message.get("links") or ()
-        if isinstance(links, (bytes, str)):
-            raise InvalidMessage(f"http.response.early_hint expects links as a list; got {links!r}")
-        return [_decode((b"Link", link))[0] for link in links]
+        return [_decode((b"Link", link))[0] for link in _iterable(message, "links")]
 
     def trailers(self, message: Message) -> list[tuple[str, str]]:
         """Take `http.response.trailers`; return those to be sent. None are unless they were announced.
@@ -252,7 +251,7 @@ class ASGIResponse:
                 return []  # X-05: dropped, so that the response does not hang
             raise InvalidMessage("the app sent http.response.trailers before the end of the body")
         trailers = []
-        for pair in message.get("headers") or ():
+        for pair in _iterable(message, "headers"):
             (name, value), is_special = _decode(pair)
             if not is_special:
                 trailers.append((name.lower(), value))
@@ -316,36 +315,23 @@ def _status_line(status: object) -> str:
     return line
 
 
+def _iterable(message: Message, key: str) -> Iterable[Any]:
+    value: Any = message.get(key)
+    if value is None:
+        return ()
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, str)):
+        return value
+    raise InvalidMessage(f"{message.get('type')} expects {key} as a list; got {type(value).__name__}")
+
+
 def _as_bytes(body: object) -> bytes:
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)
     raise InvalidMessage(f"http.response.body expects body as bytes; got {type(body).__name__}")
 
 
-# Response headers whose values repeat from response to response: what they decode to is remembered.
-# Others (cookies, tokens, locations) differ each time, and some are secrets that ought not to linger.
-_REPEATING = frozenset(
-    {
-        "accept-ranges",
-        "access-control-allow-origin",
-        "allow",
-        "cache-control",
-        "content-encoding",
-        "content-language",
-        "content-length",
-        "content-security-policy",
-        "content-type",
-        "cross-origin-opener-policy",
-        "referrer-policy",
-        "strict-transport-security",
-        "vary",
-        "x-content-type-options",
-        "x-frame-options",
-    }
-)
+# Only of headers whose values repeat: see `headers.REPEATING`.
 _pair_cache: dict[Any, tuple[tuple[str, str], bool]] = {}
-_CACHE_LIMIT = 2048
-_CACHED_VALUE_LIMIT = 1024
 
 
 def _decode(pair: Any) -> tuple[tuple[str, str], bool]:
@@ -373,8 +359,8 @@ def _decode(pair: Any) -> tuple[tuple[str, str], bool]:
     text = name.decode("ascii"), value.strip(b" \t").decode("latin-1")
     lower = text[0].lower()
     decoded = text, lower in _SPECIAL
-    if type(pair) is tuple and lower in _REPEATING and len(value) <= _CACHED_VALUE_LIMIT:
-        if len(_pair_cache) >= _CACHE_LIMIT:
+    if type(pair) is tuple and lower in REPEATING and len(value) <= CACHED_VALUE_LIMIT:
+        if len(_pair_cache) >= CACHE_LIMIT:
             _pair_cache.clear()
         _pair_cache[name, value] = decoded
     return decoded

@@ -146,7 +146,7 @@ class EnvironBuilder:
         environ["asgi.scope"] = scope
 
         if "CONTENT_LENGTH" in environ:
-            length: int | None = _length(environ["CONTENT_LENGTH"])
+            length: int | None = headers.content_length(environ["CONTENT_LENGTH"])
             announces_body = length != 0
             if chunked:
                 # RFC 9112 6.3: the coding overrides the length, and the server has decoded by it.
@@ -169,15 +169,6 @@ def _method(method: str) -> str:
     if not method or not method.isascii():
         raise BadRequest("the request's method is empty or not ASCII")
     return method.upper()
-
-
-def _length(digits: str) -> int:
-    if not (digits.isascii() and digits.isdigit()):
-        raise BadRequest("the request's Content-Length is not a number of ASCII digits")
-    try:
-        return int(digits)
-    except ValueError:  # more digits than sys.set_int_max_str_digits() allows
-        raise BadRequest("the request's Content-Length is absurdly long") from None
 
 
 def _add_paths(environ: Environ, scope: Scope, query_string: str) -> None:

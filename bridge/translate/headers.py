@@ -46,9 +46,9 @@ _key_cache_keeping_underscores: dict[bytes, str] = {}
 _name_cache: dict[str, bytes] = {}
 # Clients choose request header names, so a cache is emptied when it holds as many (ordinary names are
 # back with the next request), and what is longer than any ordinary name or value is not kept at all.
-_CACHE_LIMIT = 2048
+CACHE_LIMIT = 2048
 _CACHED_NAME_LIMIT = 64
-_CACHED_VALUE_LIMIT = 1024
+CACHED_VALUE_LIMIT = 1024
 
 
 def environ_key(name: bytes, keep_underscores: bool) -> str:
@@ -75,7 +75,7 @@ def environ_key(name: bytes, keep_underscores: bool) -> str:
 
 def _remember(cache: dict[_Name, _Known], name: _Name, known: _Known) -> None:
     if len(name) <= _CACHED_NAME_LIMIT:
-        if len(cache) >= _CACHE_LIMIT:
+        if len(cache) >= CACHE_LIMIT:
             cache.clear()
         cache[name] = known
 
@@ -146,7 +146,7 @@ def _joined(key: str, first: str, others: list[str]) -> str:
 # Request headers whose values repeat from request to request: what they become is remembered, a few
 # values a name. Others (cookies, tokens, validators) differ each time, and some are secrets that ought
 # not to linger.
-_REPEATING_REQUEST = frozenset(
+REPEATING_REQUEST = frozenset(
     {
         b"accept",
         b"accept-charset",
@@ -260,7 +260,7 @@ def _new_pair(
     trimmed = value if value.strip() is value else value.strip(" \t")
     pair = (name, trimmed.encode() if trimmed.isascii() else wsgi_bytes(trimmed))
     # Exact types only, since the key lives on: a subclass of str may hold on to much more.
-    if name in _REPEATING_REQUEST and type(value) is str and len(value) <= _KNOWN_VALUE_LIMIT:
+    if name in REPEATING_REQUEST and type(value) is str and len(value) <= _KNOWN_VALUE_LIMIT:
         if len(known) < _KNOWN_VALUES_LIMIT:
             known[value] = pair
         else:
@@ -327,7 +327,7 @@ def response_value(name: object, value: object) -> bytes:
 
 # Response headers whose values repeat from response to response: what they encode to is remembered.
 # Others (cookies, tokens, locations) differ each time, and some are secrets that ought not to linger.
-_REPEATING = frozenset(
+REPEATING = frozenset(
     {
         "accept-ranges",
         "access-control-allow-origin",
@@ -387,10 +387,10 @@ def _response_header(pair: object) -> tuple[bytes, bytes]:
     if (
         type(pair) is tuple
         and type(name) is type(value) is str
-        and name.lower() in _REPEATING
-        and len(value) <= _CACHED_VALUE_LIMIT
+        and name.lower() in REPEATING
+        and len(value) <= CACHED_VALUE_LIMIT
     ):
-        if len(_pair_cache) >= _CACHE_LIMIT:
+        if len(_pair_cache) >= CACHE_LIMIT:
             _pair_cache.clear()
         _pair_cache[pair] = encoded
     return encoded

@@ -50,9 +50,11 @@ class LifespanAnswers:
         Raises:
             ServerError: the message does not come next; the phase is unchanged.
         """
-        kind, following = _EXPECTED.get(self.phase, ("nothing", self.phase))
-        if message["type"] != kind:
-            raise ServerError(f"expected {kind} while {self.phase.name}, got {message['type']!r}")
+        kind, following = _EXPECTED.get(self.phase, (None, self.phase))
+        if kind is None or message["type"] != kind:
+            raise ServerError(
+                f"expected {kind or 'nothing'} while {self.phase.name}, got {message['type']!r}"
+            )
         self.phase = following
         return following
 
@@ -99,14 +101,14 @@ class LifespanQuestions:
             InvalidMessage: it is no answer to what was asked last (L-11); the phase is unchanged.
         """
         kind = message.get("type")
-        asked, following = _ANSWERS.get(self.phase, ("nothing", self.phase))
+        if self.phase not in _ANSWERS:
+            raise InvalidMessage(f"the app sent {kind!r} while no lifespan event waited for an answer")
+        asked, following = _ANSWERS[self.phase]
         if kind == f"{asked}.complete":
             self.phase = following
         elif kind == f"{asked}.failed":
             self.phase = Phase.ENDED
             self.failure = str(message.get("message", ""))
-        elif asked == "nothing":
-            raise InvalidMessage(f"the app sent {kind!r} while no lifespan event waited for an answer")
         else:
             raise InvalidMessage(f"expected {asked}.complete or {asked}.failed; the app sent {kind!r}")
         return self.phase

@@ -386,7 +386,7 @@ def test_no_number_of_headers_is_too_many(empty_caches: None) -> None:
     """A limit is the server's business; one here would turn a valid request into an error."""
     environ = translated([(b"x-%d" % number, b"v") for number in range(50_000)])
     assert len(environ) == 50_000
-    assert len(headers._key_cache) <= headers._CACHE_LIMIT
+    assert len(headers._key_cache) <= headers.CACHE_LIMIT
 
 
 @pytest.mark.req("H-07")
@@ -399,7 +399,7 @@ def test_names_that_clients_invent_cannot_fill_the_memory(empty_caches: None) ->
 
 def test_names_that_clients_invent_do_not_displace_ordinary_ones_for_good(empty_caches: None) -> None:
     """After a flood of strange names, an ordinary one is cached again."""
-    translated([(b"x-%d" % number, b"v") for number in range(3 * headers._CACHE_LIMIT)])
+    translated([(b"x-%d" % number, b"v") for number in range(3 * headers.CACHE_LIMIT)])
     translated([(b"accept", b"*/*")])
     assert b"accept" in headers._key_cache
 
@@ -417,7 +417,7 @@ def test_values_that_apps_echo_cannot_fill_the_memory(empty_caches: None) -> Non
         value = f"http://{number}." + "a" * 60_000
         pair = ("Access-Control-Allow-Origin", value)
         assert headers.response_headers([pair]) == [(b"access-control-allow-origin", value.encode())]
-    assert len(headers._pair_cache) <= headers._CACHE_LIMIT
+    assert len(headers._pair_cache) <= headers.CACHE_LIMIT
     assert sum(len(value) for _, value in headers._pair_cache) < 4_000_000
 
 
@@ -591,7 +591,7 @@ def test_keys_that_clients_invent_cannot_fill_the_memory(
         for key in (f"HTTP_X{number}", f"HTTP_X{number}_" + "A" * 60_000):
             ((name, value),) = headers.scope_headers({key: "v"})
             assert (name, value) == (key[5:].lower().replace("_", "-").encode(), b"v")
-    assert len(known_headers) <= headers._CACHE_LIMIT
+    assert len(known_headers) <= headers.CACHE_LIMIT
     assert sum(map(len, known_headers)) < 1_000_000
 
 
@@ -613,7 +613,7 @@ def test_threads_that_fill_and_empty_what_is_remembered_do_not_disturb_each_othe
     known_headers: dict[str, dict[str, tuple[bytes, bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bounds so small that nearly every request empties something that another is reading."""
-    monkeypatch.setattr(headers, "_CACHE_LIMIT", 3)
+    monkeypatch.setattr(headers, "CACHE_LIMIT", 3)
     monkeypatch.setattr(headers, "_KNOWN_VALUES_LIMIT", 2)
     wrong: list[object] = []
 
