@@ -245,9 +245,13 @@ class ASGICall(Crossing):
             InvalidHeader: a header must not be sent.
         """
         machine = self._machine
-        if self.gone and machine.state is not _COMPLETE:
-            raise ClientDisconnected(_GONE)
         kind = message["type"]
+        if machine.state is _COMPLETE:
+            logger.debug("the response is complete; %s is ignored: %s", kind, self)  # A-23
+            await asyncio.sleep(0)  # an app that sends for ever must not hold up the loop
+            return
+        if self.gone:
+            raise ClientDisconnected(_GONE)
         if kind == "http.response.start":
             machine.start(message)
             self.hurry = False
@@ -255,7 +259,7 @@ class ASGICall(Crossing):
             chunk = machine.body(message)
             if self.ended:
                 await self._too_late()
-            elif machine.state is _COMPLETE or machine.exhausted:
+            elif machine.state is _COMPLETE or (machine.exhausted and message.get("body")):
                 self._put_last(chunk)
             elif chunk and self.put(self._with_head(chunk), len(chunk)):
                 await self.room()
@@ -265,7 +269,7 @@ class ASGICall(Crossing):
             await _EXTENSIONS[kind](self, message)
         elif kind == "http.response.trailers":
             machine.trailers(message)  # X-05: not offered, so dropped
-        elif machine.state is not _COMPLETE:
+        else:
             raise unknown(kind)
 
     def _with_head(self, item: Any) -> list[Any]:

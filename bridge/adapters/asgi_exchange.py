@@ -187,7 +187,9 @@ class Exchange:
         """The body is a file: through the server's own wrapper if it can be sent as it is (X-06)."""
         item: File = self._items[0]
         wrapper = environ.get("wsgi.file_wrapper")
-        if item.whole and wrapper is not None and len(self._items) == 1 and self._call.error is None:
+        # Not if something has to be done at the end: the wrapper is the server's, and so is its close().
+        plain = len(self._items) == 1 and self._call.error is None and self._call.finished is None
+        if item.whole and wrapper is not None and plain:
             body: Iterable[bytes] = wrapper(item.file, _FILE_BLOCK)
             self._over = True
             return body

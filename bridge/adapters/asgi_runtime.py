@@ -87,6 +87,7 @@ class Runtime:
         self._failure: BridgeError | None = None
         self._host: LifespanHost | None = None
         self._owns_thread = False  # there is a loop thread to give back
+        self._successor: Runtime | None = None
         self._closed = False
         self._closing = Latch()
         self.calls: set[ASGICall] = set()
@@ -204,6 +205,13 @@ class Runtime:
         """Whether its loop has ended without `close`, so that another runtime may take its place."""
         return self._started.is_set and not self._closed and not self._may_start()
 
+    def successor(self) -> Runtime:
+        """The runtime that takes its place when it is lost: one, whoever asks."""
+        with self._lock:
+            if self._successor is None:
+                self._successor = Runtime(self.app, self.settings)
+            return self._successor
+
     # -- requests
 
     def hand_over(self, scope: Scope, has_body: bool) -> ASGICall:
@@ -254,6 +262,9 @@ class Runtime:
             return
         if not thread.started:
             return  # whoever starts it finds out, and gives it back
+        if not thread.alive():
+            self._release()
+            return
         if first:
             self._submit(partial(self._begin_shutdown, at_exit))
         if thread.is_current():

@@ -193,12 +193,15 @@ class ASGIToWSGI:
         if runtime is not None:
             runtime.close_soon()
 
+    def _is_closed(self) -> bool:
+        return self._closed
+
     def _enter(self) -> Runtime:
         """The runtime of this process, ready for requests."""
-        if self._closed:
-            raise AdapterClosed("the adapter has been closed, so it serves no request; make a new one")
         from . import asgi_runtime  # loaded on use: it brings asyncio
 
+        if self._closed:
+            raise AdapterClosed(asgi_runtime.CLOSED)
         pid = os.getpid()
         runtime = self._runtimes.get(pid)
         if runtime is None:
@@ -207,12 +210,11 @@ class ASGIToWSGI:
             )
         elif runtime.lost:
             logger.error("the event loop has ended under the app; starting another one")
-            fresh = asgi_runtime.Runtime(self._asgi3, asgi_runtime.Settings(*self._options))
-            # Of several threads that get here, one replaces it; the others take what they find.
-            if self._runtimes.get(pid) is runtime:
-                self._runtimes[pid] = fresh
-            runtime = self._runtimes[pid]
+            runtime = self._runtimes[pid] = runtime.successor()
         self._runtime = runtime
+        if self._is_closed():
+            # close() came meanwhile, and perhaps before there was a runtime to close.
+            runtime.close()
         runtime.enter()
         return runtime
 

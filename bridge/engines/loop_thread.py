@@ -4,7 +4,8 @@ The thread runs from `start` (called by the first user) until `release` by the l
 rely on:
 
 - `start` returns when the loop runs, or raises; concurrent callers wait for the same start.
-- What is given to `submit` runs on the loop's thread, in order, each once; what it raises is logged.
+- What is given to `submit` runs on the loop's thread, in order, each once, in an empty Context; what it
+  raises is logged.
   Callbacks that wait together cost one wake-up of the loop.
 - A task that raises SystemExit or KeyboardInterrupt, or somebody's `loop.stop()`, does not end the
   loop: it is run again. `loop.close()` ends it.
@@ -21,6 +22,7 @@ out; a thread that never comes to run (no memory; a host that stops threads) is 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import sys
@@ -79,6 +81,8 @@ class LoopThread:
         self._executor: ThreadPoolExecutor | None = None
         self._error: BaseException | None = None
         self._callbacks: deque[Callable[[], object]] = deque()
+        # Not the caller's: what callbacks start (lifespan, timers) outlives it.
+        self._context = contextvars.Context()
         self._scheduled = False
         self._users = 0
         self.port: AsyncioPort
@@ -290,7 +294,7 @@ class LoopThread:
         if not self._scheduled:
             self._scheduled = True
             try:
-                self.port.loop.call_soon_threadsafe(self._run)
+                self.port.loop.call_soon_threadsafe(self._run, context=self._context)
             except RuntimeError:
                 self._scheduled = False
                 raise LoopGone("the event loop is closed") from None
@@ -320,8 +324,6 @@ def _start_native_thread(target: Callable[[], None], name: str) -> None:
         return
     options: dict[str, Any] = {}
     if sys.version_info >= (3, 14):
-        import contextvars
-
         options["context"] = contextvars.Context()  # it may inherit the caller's otherwise
     threading.Thread(target=target, name=name, daemon=True, **options).start()
 

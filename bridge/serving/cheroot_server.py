@@ -41,8 +41,9 @@ _SAME = {
 def serve(order: Order, settings: Settings) -> int:
     """Serve until a signal ends it; see `servers.Runner`."""
     arguments = _arguments(settings)
+    order = replace(order, speaks="wsgi")
     with Stop() as stop:
-        loaded = load(replace(order, speaks="wsgi"))
+        loaded = load(order)
         logging.basicConfig()
         logging.getLogger("cheroot").setLevel((settings.log_level or "info").upper())
         server = _Server(wsgi_app=loaded.app, **arguments)

@@ -34,8 +34,8 @@ _VERBOSITY = {"critical": 0, "error": 0, "warning": 0, "info": 1, "debug": 2}
 def serve(order: Order, settings: Settings) -> int:
     """Serve until a signal ends it; see `servers.Runner`."""
     command = _Command(order, settings)
-    end_on_sigterm()
     arguments = _arguments(settings, command)
+    end_on_sigterm()
     try:
         command.run([*arguments, *settings.further, _APPLICATION])
     except SystemExit as exit:

@@ -16,10 +16,11 @@ from typing import Any
 
 from gunicorn.app.base import Application  # type: ignore[import-untyped]
 from gunicorn.config import Config, get_default_config_file  # type: ignore[import-untyped]
+from gunicorn.errors import HaltServer  # type: ignore[import-untyped]
 from gunicorn.util import load_class  # type: ignore[import-untyped]
 
 from ..exceptions import UsageError
-from .report import FAILURE, OK, CannotServe, Report, count, shared_folder
+from .report import FAILURE, OK, CannotServe, Report, count, say, shared_folder
 from .settings import THREADS, Settings, refuse_twice, url
 from .stopping import end_on_sigterm
 from .worker import SHUTDOWN_TIMEOUT, Loaded, Order
@@ -75,6 +76,8 @@ def serve(order: Order, settings: Settings) -> int:
                 raise  # a worker, which ends with the code that Gunicorn gave it
             if exit.code not in (None, OK):
                 return report.exit_code() or FAILURE
+        except HaltServer:  # several workers have failed; Gunicorn itself expects that of one
+            return report.exit_code() or FAILURE
     return OK
 
 
@@ -187,7 +190,12 @@ def _explicit(settings: Settings) -> dict[str, Any]:
 
 def _speaks_asgi(kind: str | type) -> bool:
     """Whether workers of a class call ASGI apps."""
-    bases = load_class(kind).__mro__
+    try:
+        bases = load_class(kind).__mro__
+    except (AttributeError, ImportError, RuntimeError) as error:
+        # The message may hold a traceback; what is missing stands at the end of the chain.
+        say(f"Gunicorn cannot use the worker class {kind!r}: {error.__context__ or error}")
+        sys.exit(FAILURE)
     return any(f"{base.__module__}.".startswith(f"{name}.") for base in bases for name in _ASGI_MODULES)
 
 

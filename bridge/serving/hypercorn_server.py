@@ -7,10 +7,12 @@ import os
 import sys
 from dataclasses import replace
 from functools import partial
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 import hypercorn.__main__ as program_of_hypercorn
+import hypercorn.run as supervisor
 from hypercorn.config import Config, Sockets
-from hypercorn.run import run
 
 from ..types import ASGIApp
 from .parsing import program, replaced
@@ -48,8 +50,10 @@ def serve(order: Order, settings: Settings) -> int:
             "Hypercorn", "", f" with {count(config.workers, 'worker')}", folder, config.workers == 1
         )
         config.report = report
+        processes: list[BaseProcess] = []
         try:
-            code = run(config)
+            with replaced(supervisor, "get_context", partial(_Context, processes)):
+                code = supervisor.run(config)
         except OSError as error:
             say(f"Hypercorn does not start: {error}")
             return FAILURE
@@ -59,7 +63,23 @@ def serve(order: Order, settings: Settings) -> int:
             if settings.uds is not None and os.path.exists(settings.uds):
                 os.remove(settings.uds)
         # Hypercorn may return 0 though a process has failed.
-        return report.exit_code() or (OK if code == OK else FAILURE)
+        failed = code != OK or any(process.exitcode for process in processes)
+        return report.exit_code() or (FAILURE if failed else OK)
+
+
+class _Context:
+    """What Hypercorn needs of a `multiprocessing` context; it keeps the processes that it makes."""
+
+    def __init__(self, processes: list[BaseProcess], method: str) -> None:
+        context: Any = multiprocessing.get_context(method)
+        self._context = context
+        self._processes = processes
+        self.Event = context.Event
+
+    def Process(self, **arguments: Any) -> BaseProcess:
+        process: BaseProcess = self._context.Process(**arguments)
+        self._processes.append(process)
+        return process
 
 
 def load_here() -> ASGIApp:

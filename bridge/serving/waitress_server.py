@@ -43,8 +43,9 @@ def serve(order: Order, settings: Settings) -> int:
     adjustments = _adjustments(settings)
     if adjustments is None:
         return OK
+    order = replace(order, speaks="wsgi")
     with Stop() as stop:
-        loaded = load(replace(order, speaks="wsgi"))
+        loaded = load(order)
         # As `waitress.serve` does, and as late: an app may have configured logging.
         logging.basicConfig()
         logging.getLogger("waitress").setLevel((settings.log_level or "info").upper())

@@ -339,7 +339,9 @@ def _decode(pair: Any) -> tuple[tuple[str, str], bool]:
     try:
         name, value = pair
     except (TypeError, ValueError):
-        raise InvalidHeader(f"expected a response header as a pair of bytes; got {pair!r:.80}") from None
+        raise InvalidHeader(
+            f"expected a response header as a pair of bytes; got {type(pair).__name__}"
+        ) from None
     if not isinstance(name, (bytes, bytearray, memoryview)):
         raise InvalidHeader(f"a response header name must be bytes, got {type(name).__name__}")
     name = bytes(name)
