@@ -28,7 +28,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,6 +42,8 @@ logger = logging.getLogger("bridge.loop")
 START_TIMEOUT = 30.0
 # Each step of closing a loop: cancelling its tasks, closing its generators, joining its executor.
 _LAST_STEPS = 2.0
+
+_LAST_STEP = "bridge-loop-last-step"
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -158,6 +160,8 @@ class LoopThread:
             if isinstance(self._error, UsageError):
                 raise UsageError(*self._error.args) from self._error.__cause__
             raise LoopGone(f"the event loop could not be started: {self._error}") from self._error
+        if self._ended.is_set:
+            raise LoopGone("the event loop has ended")
 
     def _main(self) -> None:
         try:
@@ -219,6 +223,10 @@ class LoopThread:
             raise UsageError(
                 f"loop_factory must return an asyncio event loop; it returned {type(loop).__name__}"
             )
+        if loop.is_running():
+            raise UsageError(
+                "loop_factory returned an event loop that runs already; give it as loop, or make a new one"
+            )
         if _threads_are_greenlets() and type(loop).__module__.partition(".")[0] == "uvloop":
             loop.close()
             raise UsageError(
@@ -232,27 +240,36 @@ class LoopThread:
         return loop
 
     def _close(self, loop: asyncio.AbstractEventLoop) -> None:
-        async def last_steps() -> None:
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks, timeout=_LAST_STEPS)
-            for step in (loop.shutdown_asyncgens(), self._close_executor(loop)):
-                try:
-                    await asyncio.wait_for(step, _LAST_STEPS)
-                except Exception as error:
-                    logger.warning("closing the event loop: %s", str(error) or type(error).__name__)
-
         try:
-            loop.run_until_complete(last_steps())
-        except BaseException:
-            logger.exception("closing the event loop")
+            for step in (self._end_tasks, loop.shutdown_asyncgens, self._close_executor):
+                self._last_step(loop, step)
         finally:
             asyncio.set_event_loop(None)
             loop.close()
 
-    async def _close_executor(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _last_step(
+        self, loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        task = loop.create_task(asyncio.wait_for(step(), _LAST_STEPS), name=_LAST_STEP)
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except BaseException as error:
+                # Of the step, or of a task that would not be cancelled: that one ends the run, not the step.
+                logger.warning("closing the event loop: %s", str(error) or type(error).__name__)
+
+    async def _end_tasks(self) -> None:
+        tasks = asyncio.all_tasks()
+        # The step itself, and what waits for it with a time-out.
+        current = asyncio.current_task()
+        others = [task for task in tasks if task is not current and task.get_name() != _LAST_STEP]
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others)
+
+    async def _close_executor(self) -> None:
+        loop = asyncio.get_running_loop()
         executor = self._executor
         assert executor is not None
         closed = asyncio.Event()
@@ -309,7 +326,7 @@ class LoopThread:
         while callbacks:
             try:
                 callbacks.popleft()()
-            except Exception:
+            except BaseException:  # or those behind it would wait for the next `submit`
                 logger.exception("a callback on the event loop raised")
 
     def __repr__(self) -> str:

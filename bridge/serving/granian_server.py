@@ -93,10 +93,10 @@ def serve(order: Order, settings: Settings) -> int:
     for name in _OF_BRIDGE:
         if name in said:
             raise UsageError(f"--{name} is for bridge to know, not for Granian: write it before `--`")
+    end_on_sigterm()
     interface = _interface(order)
     if isinstance(interface, int):
         return interface
-    end_on_sigterm()
     with shared_folder() as folder:
         report = Report("Granian", folder=folder)
 

@@ -7,7 +7,6 @@ before, and started after the fork all the same.
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -65,15 +64,15 @@ def serve(order: Order, settings: Settings) -> int:
             f"behind `--` there may be options of Gunicorn and nothing else; got {further.args[0]!r}"
         )
     refuse_twice(settings, "Gunicorn", _SAME, _given(further))
-    process = os.getpid()
     end_on_sigterm()
-    with shared_folder() as folder:
+    worker: list[int] = []  # forked processes come by here as well
+    with shared_folder(lambda: not worker) as folder:
         report = Report("Gunicorn", folder=folder)
         try:
-            _Application(order, settings, report).run()
+            _Application(order, settings, report, worker).run()
         except SystemExit as exit:
-            if os.getpid() != process:
-                raise  # a worker, which ends with the code that Gunicorn gave it
+            if worker:
+                raise  # with the code that Gunicorn gave it
             if exit.code not in (None, OK):
                 return report.exit_code() or FAILURE
         except HaltServer:  # several workers have failed; Gunicorn itself expects that of one
@@ -82,9 +81,13 @@ def serve(order: Order, settings: Settings) -> int:
 
 
 class _Application(Application):  # type: ignore[misc]
-    """What Gunicorn asks for its configuration, in the process that was started, and for the app."""
+    """What Gunicorn asks for its configuration, in the process that was started, and for the app.
 
-    def __init__(self, order: Order, settings: Settings, report: Report) -> None:
+    In a worker it puts the worker's process id into `worker`.
+    """
+
+    def __init__(self, order: Order, settings: Settings, report: Report, worker: list[int]) -> None:
+        self._worker = worker
         self._order = order
         self._settings = settings
         self._report = report
@@ -136,8 +139,9 @@ class _Application(Application):  # type: ignore[misc]
         # time left for what comes after them.
         self._grace = cfg.graceful_timeout
         cfg.set("graceful_timeout", self._grace + _TIME_TO_CLOSE)
-        cfg.set("post_worker_init", _both(self._start, cfg.post_worker_init))
-        cfg.set("worker_exit", _both_of_two(cfg.worker_exit, self._end))
+        cfg.set("post_fork", _both(self._begin, cfg.post_fork))
+        cfg.set("post_worker_init", _after(self._start, cfg.post_worker_init))
+        cfg.set("worker_exit", _both(cfg.worker_exit, self._end))
 
     def _circumstances(self) -> str:
         cfg = self.cfg
@@ -153,6 +157,10 @@ class _Application(Application):  # type: ignore[misc]
             sys.exit(_BOOT_FAILURE)
         return self._loaded.app
 
+    def _begin(self, arbiter: Any, worker: Any) -> None:
+        """Called in each worker first of all."""
+        self._worker.append(worker.pid)
+
     def _start(self, worker: Any) -> None:
         """Called in each worker, before it accepts connections."""
         assert self._loaded is not None  # load() has been called
@@ -166,7 +174,7 @@ class _Application(Application):  # type: ignore[misc]
 
     def _end(self, arbiter: Any, worker: Any) -> None:
         """Called in each worker when it ends, whatever the reason; in the arbiter, for one that is gone."""
-        if self._loaded is not None and worker.pid == os.getpid():
+        if self._loaded is not None and self._worker:
             self._loaded.close()
 
 
@@ -199,7 +207,10 @@ def _speaks_asgi(kind: str | type) -> bool:
     return any(f"{base.__module__}.".startswith(f"{name}.") for base in bases for name in _ASGI_MODULES)
 
 
-def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Callable[[Any], None]:
+# Gunicorn looks at how many arguments a hook takes.
+
+
+def _after(first: Callable[[Any], object], second: Callable[[Any], object]) -> Callable[[Any], None]:
     def hook(worker: Any) -> None:
         first(worker)
         second(worker)
@@ -207,7 +218,7 @@ def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Ca
     return hook
 
 
-def _both_of_two(
+def _both(
     first: Callable[[Any, Any], object], second: Callable[[Any, Any], object]
 ) -> Callable[[Any, Any], None]:
     def hook(arbiter: Any, worker: Any) -> None:

@@ -162,16 +162,18 @@ class Report:
 
 
 @contextmanager
-def shared_folder() -> Iterator[str]:
+def shared_folder(belongs_here: Callable[[], bool] = lambda: True) -> Iterator[str]:
     """A folder for a `Report` of several processes, while the block lasts.
 
-    Processes that are forked inside the block may leave it too; the one that made the folder removes it.
+    Args:
+        belongs_here: whether it is for the calling process to remove the folder; one that was forked
+            inside the block may leave the block too.
     """
-    folder, owner = tempfile.mkdtemp(prefix="bridge-"), os.getpid()
+    folder = tempfile.mkdtemp(prefix="bridge-")
     try:
         yield folder
     finally:
-        if os.getpid() == owner:
+        if belongs_here():
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,6 +8,7 @@ what stands behind `--`, load the app where the server loads apps, and run.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ DISTRIBUTION = "wsgi-asgi-bridge"
 
 
 class Runner(Protocol):
-    """What the module of a server other than Uvicorn has."""
+    """What the module of a server other than Uvicorn has; Uvicorn's takes all of its options."""
 
     def serve(self, order: Order, settings: Settings) -> int:
         """Serve until a signal ends it, and return the exit code. To be called in the main thread.
@@ -109,7 +110,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _alternatives(missing: Server) -> str:
-    """What to type instead, with a server that is installed; one without other processes if possible."""
+    """What to type instead, if another server is installed."""
     for server in SERVERS.values():
         if server is not missing and importlib.util.find_spec(server.library) is not None:
             return f"; or use what is installed: --server {server.name}"
