@@ -40,6 +40,8 @@ logger = logging.getLogger("bridge.asgi")
 # Pieces in which files are read and, for `http.response.zerocopysend`, sent.
 FILE_PIECE = 64 * 1024
 
+_LONGEST_CHAIN = 20
+
 _GONE = "the client disconnected before the response was complete"
 _COMPLETE = State.COMPLETE
 _NEW_TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)
@@ -245,7 +247,7 @@ class ASGICall(Crossing):
             InvalidHeader: a header must not be sent.
         """
         machine = self._machine
-        kind = message["type"]
+        kind = message.get("type")
         if machine.state is _COMPLETE:
             logger.debug("the response is complete; %s is ignored: %s", kind, self)  # A-23
             await asyncio.sleep(0)  # an app that sends for ever must not hold up the loop
@@ -426,19 +428,26 @@ def _read_at(file: Any, size: int, offset: int | None) -> bytes:
     return os.read(descriptor, size)
 
 
-def _stems_from_disconnect(error: BaseException) -> bool:
+def _stems_from_disconnect(error: BaseException | None) -> bool:
     """Whether the app was told of the disconnect, and raised this for it.
 
-    Frameworks make exceptions of their own of it (Starlette), or put it into groups (anyio).
+    Frameworks make exceptions of their own of it, or put it into groups (anyio): a group counts if all
+    of it does. What was merely raised while a disconnect was handled may as well be a mistake in a
+    `finally`, so it counts only if it says that it is a disconnect (Starlette's `ClientDisconnect`).
     """
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, ClientDisconnected):
+    # No chain of frameworks is as long; a chain that is a ring must end somewhere.
+    for _ in range(_LONGEST_CHAIN):
+        if error is None:
+            return False
+        if isinstance(error, (ClientDisconnected, asyncio.CancelledError)):
             return True
-        todo += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+        members = getattr(error, "exceptions", None)
+        if isinstance(members, tuple) and members:
+            return all(_stems_from_disconnect(member) for member in members)
+        if error.__cause__ is not None:
+            error = error.__cause__
+        elif "disconnect" in type(error).__name__.lower():
+            error = error.__context__
+        else:
+            return False
     return False

@@ -308,7 +308,8 @@ class LoopThread:
             LoopGone: the loop is closed.
         """
         self._callbacks.append(callback)
-        if not self._scheduled:
+        # What was scheduled just before the end will not run: then the loop itself says that it is closed.
+        if not self._scheduled or self._ended.is_set:
             self._scheduled = True
             try:
                 self.port.loop.call_soon_threadsafe(self._run, context=self._context)
