@@ -18,7 +18,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..engines.crossing import Crossing
 from ..engines.gates import Latch
@@ -41,6 +41,8 @@ logger = logging.getLogger("bridge.asgi")
 FILE_PIECE = 64 * 1024
 
 _LONGEST_CHAIN = 20
+# How long (seconds) `send()` lets an app act upon `http.disconnect` first: some turns of the loop.
+_EVENT_FIRST = 0.1
 
 _GONE = "the client disconnected before the response was complete"
 _COMPLETE = State.COMPLETE
@@ -85,6 +87,7 @@ class ASGICall(Crossing):
     _timer: asyncio.TimerHandle | None = None
     _body_done = False
     _asked_before = False
+    _listens = False
 
     def __init__(self, runtime: Runtime, scope: Scope, has_body: bool) -> None:
         settings = runtime.settings
@@ -216,6 +219,7 @@ class ASGICall(Crossing):
         machine = self._machine
         while not self.gone and machine.state is not _COMPLETE:
             if self._body_done:
+                self._listens = True
                 await self.stirred()  # A-11: until the response is complete or the client is gone
                 continue
             if not self._has_body:
@@ -253,7 +257,7 @@ class ASGICall(Crossing):
             await asyncio.sleep(0)  # an app that sends for ever must not hold up the loop
             return
         if self.gone:
-            raise ClientDisconnected(_GONE)
+            await self._refuse()
         if kind == "http.response.start":
             machine.start(message)
             self.hurry = False
@@ -263,16 +267,24 @@ class ASGICall(Crossing):
                 await self._too_late()
             elif machine.state is _COMPLETE or (machine.exhausted and message.get("body")):
                 self._put_last(chunk)
-            elif chunk and self.put(self._with_head(chunk), len(chunk)):
-                await self.room()
-                if self.gone:
-                    raise ClientDisconnected(_GONE)
+            elif chunk and self.put(self._with_head(chunk), len(chunk)) and not await self.room():
+                await self._refuse()
         elif kind in _EXTENSIONS and kind in self._scope["extensions"]:
             await _EXTENSIONS[kind](self, message)
         elif kind == "http.response.trailers":
             machine.trailers(message)  # X-05: not offered, so dropped
         else:
             raise unknown(kind)
+
+    async def _refuse(self) -> NoReturn:
+        """Raise, as the client is gone (A-24); but to an app that listens, the event comes first.
+
+        Django cancels the view upon it and cleans up, which it does not if the view fails in the same
+        moment.
+        """
+        if self._listens:
+            await asyncio.sleep(_EVENT_FIRST)
+        raise ClientDisconnected(_GONE)
 
     def _with_head(self, item: Any) -> list[Any]:
         machine = self._machine
@@ -344,7 +356,7 @@ class ASGICall(Crossing):
         file, size = await self.loop_thread.port.loop.run_in_executor(None, _open, path)
         if self.gone:
             file.close()
-            raise ClientDisconnected(_GONE)
+            await self._refuse()
         count = machine.sent_file(size)
         if not count:
             file.close()

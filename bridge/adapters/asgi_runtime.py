@@ -316,6 +316,9 @@ class Runtime:
                 await asyncio.wait(requests, timeout=_EXIT_GRACE)
             for task in requests:
                 task.cancel()
+        for call in self.calls:
+            if call.gone:
+                call.cancel()  # its grace is over
         tasks = {call.task for call in self.calls if call.task is not None}
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)

@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..engines import gates as gates  # early, so that it knows what gevent patches later
 from ..exceptions import AdapterClosed, BodyTooLarge, LoopGone, RequestError, UsageError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from .asgi_runtime import Runtime
+
+_Self = TypeVar("_Self", bound="ASGIToWSGI")
 
 logger = logging.getLogger("bridge.asgi")
 
@@ -179,7 +181,7 @@ class ASGIToWSGI:
         if runtime is not None:
             runtime.close()
 
-    def __enter__(self) -> ASGIToWSGI:
+    def __enter__(self: _Self) -> _Self:
         self.start()
         return self
 

@@ -238,12 +238,12 @@ class Crossing:
         except RuntimeError:
             pass  # open already: the thread was about to wait, and found something to do instead
 
-    async def room(self) -> None:
-        """Wait until the thread has dealt with enough, or has left."""
+    async def room(self) -> bool:
+        """Wait until the thread has dealt with enough, or has left: then `False`."""
         while True:
             with self._lock:
                 if self.gone or self._held <= self._limit // 2:
-                    return
+                    return not self.gone
                 self._blocked = True
             await self.stirred()
 

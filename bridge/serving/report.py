@@ -180,7 +180,7 @@ def shared_folder(belongs_here: Callable[[], bool] = lambda: True) -> Iterator[s
 def summary(loaded: Loaded, order: Order, report: Report) -> str:
     """What is served, through what, on what and where."""
     text = f"{loaded} on {report.server} at {report.address}"
-    if order.threads is not None and order.speaks == "asgi" and not loaded.wrapped:
+    if order.threads is not None and loaded.app_is_asgi:
         text += " (--threads has no effect on an ASGI app)"
     return text + report.circumstances
 

@@ -60,12 +60,8 @@ def serve(order: Order, settings: Settings) -> int:
     """Serve until a signal ends it; see `servers.Runner`."""
     arguments = _arguments(settings)
     replace(order, speaks="wsgi").to_environment()
-    workers = 1 if settings.workers is None else settings.workers
-    threads = THREADS if settings.threads is None else settings.threads
     with shared_folder() as folder:
-        report = Report(
-            "uWSGI", "", f" with {count(workers, 'worker')} of {count(threads, 'thread')}", folder
-        )
+        report = Report("uWSGI", folder=folder)
         report.to_environment()
         # In a session of its own, so that Ctrl-C in a terminal reaches it through here only.
         process = subprocess.Popen([_EXECUTABLE, *arguments, *settings.further], start_new_session=True)
@@ -84,17 +80,19 @@ def _end_of(process: subprocess.Popen[bytes], grace: float) -> int:
         stop.wait()
         if not stop.asked:
             return process.wait()
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace + 2 * SHUTDOWN_TIMEOUT
+        while process.poll() is None and not stop.hurried and time.monotonic() < deadline:
+            stop.wait(max(0, deadline - time.monotonic()))
         # A worker that is still loading the app does not hear that it should end, nor does one that
         # is stuck: hence what follows.
-        for number, seconds in ((signal.SIGTERM, grace + 2 * SHUTDOWN_TIMEOUT), (signal.SIGQUIT, _LAST)):
-            process.send_signal(number)
-            deadline = time.monotonic() + seconds
-            while process.poll() is None and not stop.hurried and time.monotonic() < deadline:
-                stop.wait(deadline - time.monotonic())
-        if process.poll() is None:
+        process.send_signal(signal.SIGQUIT)
+        try:
+            return process.wait(_LAST)
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return OK if process.wait() < 0 else FAILURE
-        return process.wait()
+            process.wait()
+            return OK  # it was asked to end
 
 
 class _Waiter(threading.Thread):
@@ -122,8 +120,11 @@ def load_here() -> Any:
     except CannotServe:
         sys.exit(_NO_APP)
     uwsgi.atexit = loaded.close
+    # What has become of the options, ours and those behind `--`, is known here.
+    circumstances = f" with {count(uwsgi.numproc, 'worker')} of {count(uwsgi.cores, 'thread')}"
     with socket.socket(fileno=os.dup(uwsgi.sockets[0])) as listener:
-        report.at(url(listener.getsockname(), False)).served(loaded, order)
+        address = url(listener.getsockname(), False)
+    replace(report, address=address, circumstances=circumstances).served(loaded, order)
     return loaded.app
 
 

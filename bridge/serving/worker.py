@@ -93,6 +93,11 @@ class Loaded:
             return None
         return self.app
 
+    @property
+    def app_is_asgi(self) -> bool:
+        """Whether what the server calls is an ASGI app of the user's, which has no use for threads."""
+        return self.wrapped is None and self.found.interface is not Interface.WSGI
+
     def start(self) -> None:
         """Run the lifespan startup now, in this process, if it is for `ASGIToWSGI` to run it.
 

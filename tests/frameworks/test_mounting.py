@@ -1,4 +1,4 @@
-"""Flask and Django mounted in Starlette and FastAPI, behind proxies and servers that know a root path.
+"""Old apps mounted in new ones and the reverse, behind proxies and servers that know a root path.
 
 A public URL goes through a proxy and a server to the app, and every link and redirect that the app
 makes must be a public URL that leads back to it.
@@ -7,15 +7,27 @@ makes must be a public URL that leads back to it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, urljoin
 
 import httpx2
 import pytest
+from frameworks.asgi_mounted_site import BRIDGED, in_dispatcher
+from frameworks.asgi_mounted_site import MOUNTINGS as WSGI_MOUNTINGS
 from frameworks.mounted_site import ADAPTERS, MOUNTINGS, App, in_starlette
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 from support.frameworks import Site, request_id, serve
+from support.wsgi_client import client_for
+from support.wsgi_drive import drive
+
+from bridge import ASGIToWSGI
 
 pytestmark = pytest.mark.xdist_group("mounting")
 
@@ -255,3 +267,161 @@ def test_a_stream_and_its_end_go_through_starlettes_base_middleware(root_and_sit
         next(response.iter_raw())
     kinds = [fact["what"] for fact in site.facts(name, await_="closed")]
     assert kinds.count("generator closed") == kinds.count("closed") == 1
+
+
+# -- the other way round: new apps below old ones, served by a WSGI server
+
+ROOTS = {
+    "no root": "",
+    "a root": "/proxy",
+    "a root of two segments": "/a/b",
+    "a non-ASCII root": "/gr%C3%BCn",
+}
+"""What a WSGI server may have as `SCRIPT_NAME`."""
+
+
+@pytest.fixture(scope="module", params=list(BRIDGED))
+def new_framework(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def wsgi_client(app: App, root: str) -> httpx2.Client:
+    """A client whose paths are below the root, as they are for the server's app."""
+    # Werkzeug's dispatcher changes the environ, and Flask returns what it likes.
+    return client_for(app, root=root, strict=False)
+
+
+def public(location: str, asked: str) -> str:
+    """Where a redirect leads, as a quoted path of the public site."""
+    target = urljoin(HOST + asked, location)
+    assert target.startswith(HOST + "/"), location
+    path = target.removeprefix(HOST)
+    try:
+        # Quart sends UTF-8 as it is.
+        path = path.encode("latin-1").decode()
+    except UnicodeError:
+        pass
+    return quote(unquote(path))
+
+
+@pytest.mark.req("S-03", "S-04", "S-07")
+@pytest.mark.parametrize("root", ROOTS.values(), ids=list(ROOTS))
+@pytest.mark.parametrize("mounting", list(WSGI_MOUNTINGS))
+def test_links_and_redirects_of_a_new_app_are_public_urls(
+    mounting: str, root: str, new_framework: str
+) -> None:
+    mount, build = WSGI_MOUNTINGS[mounting]
+    base = root + mount
+    link = f"{base}/item/3/"
+    with wsgi_client(build(BRIDGED[new_framework]), root) as client:
+        answer = client.get(f"{mount}/where").json()
+        # Litestar takes the root off the path in the scope.
+        path = "/where" if new_framework == "litestar" else f"{base}/where"
+        assert {name: quote(unquote(value), ":/") for name, value in answer.items()} == {
+            "root": base,
+            "path": path,
+            "link": link,
+            "external": HOST + link,
+        }
+        assert client.get(f"{mount}/item/3/").text == "item 3"
+        response = client.get(f"{mount}/go")
+        assert response.is_redirect
+        assert public(response.headers["location"], f"{base}/go") == link
+        assert client.get(f"{mount}/").text == "index"
+        # The framework's own redirect to the address with the slash; Litestar knows no difference.
+        response = client.get(f"{mount}/item/3")
+        if new_framework == "litestar":
+            assert response.text == "item 3"
+        else:
+            assert response.is_redirect
+            assert public(response.headers["location"], link[:-1]) == link
+
+
+@pytest.mark.req("S-04")
+@pytest.mark.parametrize("mounting", ["dispatcher", "Flask", "dispatcher in dispatcher"])
+def test_the_mount_point_of_a_new_app_without_its_slash(mounting: str, new_framework: str) -> None:
+    """`PATH_INFO` is empty: path and root path are equal, and what that means is the framework's affair."""
+    mount, build = WSGI_MOUNTINGS[mounting]
+    with wsgi_client(build(BRIDGED[new_framework]), "/proxy") as client:
+        response = client.get(mount)
+        if new_framework == "quart":
+            assert response.status_code == 404
+            return
+        if new_framework != "litestar":
+            assert public(response.headers["location"], f"/proxy{mount}") == f"/proxy{mount}/"
+            response = client.get(f"{mount}/")
+        assert response.text == "index"
+
+
+@pytest.mark.req("S-02", "S-09")
+def test_the_links_of_a_new_app_have_the_scheme_and_host_of_the_request(new_framework: str) -> None:
+    mount, build = WSGI_MOUNTINGS["dispatcher"]
+    app = build(BRIDGED[new_framework])
+    environ: dict[str, Any] = {"wsgi.url_scheme": "https", "HTTP_HOST": "example.org:8443"}
+    # Not the adapter's affair: a proxy that is trusted has a middleware of its own.
+    environ["HTTP_X_FORWARDED_PROTO"] = "http"
+    answer = drive(app, path=f"{mount}/where", strict=False, **environ).unwrap()
+    assert json.loads(answer.body)["external"] == f"https://example.org:8443{mount}/item/3/"
+
+
+@pytest.mark.req("S-06", "S-07")
+@pytest.mark.parametrize("key", ["RAW_URI", "REQUEST_URI"])
+def test_the_raw_path_below_a_dispatcher_is_that_of_the_whole_request(key: str) -> None:
+    """The dispatcher divides the decoded path and leaves the raw one, which is used if the two agree."""
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["root_path"], scope["path"], scope["raw_path"]))
+        await PlainTextResponse("seen")(scope, receive, send)
+
+    with ASGIToWSGI(app, lifespan="off") as adapter:
+        dispatcher = in_dispatcher("/v2", adapter)
+        path: dict[str, Any] = {"SCRIPT_NAME": "/proxy", "PATH_INFO": "/v2/a/b c"}
+        drive(dispatcher, strict=False, **path | {key: "/proxy/v2/a%2Fb%20c?x=1"}).unwrap()
+        drive(dispatcher, strict=False, **path | {key: "/somewhere/else"}).unwrap()
+        drive(dispatcher, strict=False, **path).unwrap()
+    assert seen == [
+        ("/proxy/v2", "/proxy/v2/a/b c", b"/proxy/v2/a%2Fb%20c"),
+        ("/proxy/v2", "/proxy/v2/a/b c", b"/proxy/v2/a/b%20c"),
+        ("/proxy/v2", "/proxy/v2/a/b c", b"/proxy/v2/a/b%20c"),
+    ]
+
+
+def test_the_old_app_keeps_its_own_routes() -> None:
+    app = in_dispatcher("/v2", BRIDGED["starlette"])
+    with wsgi_client(app, "") as client:
+        assert client.get("/where").json()["link"] == "/item/3/"
+        assert client.get("/v2/where").json()["link"] == "/v2/item/3/"
+        # Not below /v2: only its name begins alike.
+        assert client.get("/v2x/item/3/").text == "no /v2x/item/3/ here"
+
+
+@pytest.mark.req("A-01", "L-04")
+def test_two_new_apps_in_one_old_site_have_one_loop_and_a_lifespan_each() -> None:
+    """They may await each other's locks; each has its own state."""
+    events: list[tuple[str, str, int]] = []
+
+    def new_app(name: str) -> App:
+        @asynccontextmanager
+        async def lifespan(app: Any) -> AsyncIterator[dict[str, str]]:
+            events.append((name, "startup", id(asyncio.get_running_loop())))
+            yield {"name": name}
+            events.append((name, "shutdown", id(asyncio.get_running_loop())))
+
+        def answer(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(request.state.name)
+
+        return Starlette(routes=[Route("/", answer)], lifespan=lifespan)
+
+    with ASGIToWSGI(new_app("first")) as first, ASGIToWSGI(new_app("second")) as second:
+        site = in_dispatcher("/1", first, {"/2": second})
+        with wsgi_client(site, "") as client:
+            assert [client.get(f"/{number}/").text for number in (1, 2, 1)] == ["first", "second", "first"]
+    assert [event[:2] for event in events] == [
+        ("first", "startup"),
+        ("second", "startup"),
+        ("second", "shutdown"),
+        ("first", "shutdown"),
+    ]
+    assert len({loop for _, _, loop in events}) == 1

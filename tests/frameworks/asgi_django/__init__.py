@@ -1,0 +1,1 @@
+"""A Django project that lives by ASGI, with Channels in front; see `asgi` and `wsgi` for how it is served."""
