@@ -58,10 +58,13 @@ class Exchange:
         self._environ = environ
         self._background_wait = background_wait
 
-    def begin(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve the call until status and headers are known, and give these to the server."""
+    def begin(self, environ: Environ, start_response: StartResponse, todo: int) -> Iterable[bytes]:
+        """Serve the call until status and headers are known, and give these to the server.
+
+        Args:
+            todo: what `arrive` has said.
+        """
         call = self._call
-        todo = call.arrive()
         while True:
             if todo == TAKE:
                 self._items, self._last = call.take()
@@ -86,6 +89,7 @@ class Exchange:
         if todo != FETCH:
             if call.cancelled_before_start():
                 call.end(IncompleteResponse("the app's task was cancelled before it ran"))
+                call.forget_soon()
             elif client_is_gone(self._environ):
                 # With the errno that servers know as no mistake of anybody.
                 call.leave(

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from ..engines.crossing import TAKE
 from ..engines.gates import Latch, native, patched_late
 from ..engines.loop_thread import LoopThread
 from ..exceptions import AdapterClosed, BridgeError, LoopGone, StartupFailed, UsageError
@@ -30,6 +31,7 @@ from .asgi_call import ASGICall
 from .asgi_exchange import Exchange
 from .input_reader import InputReader
 from .lifespan_host import LifespanHost
+from .refusals import Body
 
 logger = logging.getLogger("bridge.lifespan")
 
@@ -236,11 +238,20 @@ class Runtime:
     ) -> Iterable[bytes]:
         """Serve a call that was handed over until its response begins; return the body of that."""
         try:
-            return Exchange(call, reader, environ, self.settings.background_wait).begin(
-                environ, start_response
-            )
+            todo = call.arrive()
+            whole = call.whole() if todo == TAKE else None
+            if whole is not None:  # the ordinary response
+                (status, headers), piece = whole
+                start_response(status, headers)
+                return Body(piece)
         except BaseException:
             call.leave()
+            raise
+        exchange = Exchange(call, reader, environ, self.settings.background_wait)
+        try:
+            return exchange.begin(environ, start_response, todo)
+        except BaseException:
+            exchange.abandon()
             raise
 
     # -- shutdown

@@ -198,8 +198,12 @@ class LoopThread:
                     break
                 # Somebody's loop.stop() is a RuntimeError here; SystemExit comes from somebody's task.
                 logger.error("the event loop was stopped (%r); it runs on", error)
-        if main is not None and not loop.is_closed():
-            main.cancel()
+        if main is not None:
+            if loop.is_closed():
+                # It cannot be ended any more; asyncio would complain of it.
+                main._log_destroy_pending = False  # type: ignore[attr-defined]
+            else:
+                main.cancel()
 
     def _is_over(self, loop: asyncio.AbstractEventLoop) -> bool:
         return self._stopping or loop.is_closed()

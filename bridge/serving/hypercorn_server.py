@@ -52,7 +52,8 @@ def serve(order: Order, settings: Settings) -> int:
         config.report = report
         processes: list[BaseProcess] = []
         try:
-            with replaced(supervisor, "get_context", partial(_Context, processes)):
+            patience = config.graceful_timeout + config.shutdown_timeout
+            with replaced(supervisor, "get_context", partial(_Context, processes, patience)):
                 code = supervisor.run(config)
         except OSError as error:
             say(f"Hypercorn does not start: {error}")
@@ -67,17 +68,33 @@ def serve(order: Order, settings: Settings) -> int:
         return report.exit_code() or (FAILURE if failed else OK)
 
 
+class _Process(multiprocessing.get_context("spawn").Process):  # type: ignore[misc]
+    """A process of Hypercorn's that is given the time to end.
+
+    When one of several processes has ended, Hypercorn terminates the others, which it has told to end
+    as well: their requests in progress would break off, and their lifespan would not be shut down.
+    """
+
+    patience = 0.0
+
+    def terminate(self) -> None:
+        """Called by Hypercorn; the bounds of what it waits for are Hypercorn's own."""
+        self.join(self.patience)
+        super().terminate()
+
+
 class _Context:
     """What Hypercorn needs of a `multiprocessing` context; it keeps the processes that it makes."""
 
-    def __init__(self, processes: list[BaseProcess], method: str) -> None:
-        context: Any = multiprocessing.get_context(method)
-        self._context = context
+    def __init__(self, processes: list[BaseProcess], patience: float, method: str) -> None:
         self._processes = processes
-        self.Event = context.Event
+        self._patience = patience
+        self.Event = multiprocessing.get_context("spawn").Event
 
     def Process(self, **arguments: Any) -> BaseProcess:
-        process: BaseProcess = self._context.Process(**arguments)
+        """A process that is not started yet."""
+        process = _Process(**arguments)
+        process.patience = self._patience
         self._processes.append(process)
         return process
 

@@ -122,15 +122,19 @@ class ASGIResponse:
         cached = _pair_cache.get
         headers = message.get("headers")
         for pair in headers if type(headers) is list else _iterable(message, "headers"):
-            known: tuple[tuple[str, str], bool] | None
+            known: tuple[tuple[str, str], int | None] | None
             try:
                 known = cached(pair)
             except TypeError:  # a list, which cannot be hashed; the specification allows any iterable
                 known = None
-            text, is_special = known or _decode(pair)
+            text, rule = known or _decode(pair)
             encoded.append(text)
-            if is_special:
-                special = True
+            if rule is not None:
+                # Most responses have one plain Content-Length and nothing else of interest.
+                if rule >= 0 and length is None:
+                    length = rule
+                else:
+                    special = True
         if special:
             encoded, length = _apply_rules(encoded)
         if status in _BODILESS_STATUS:
@@ -252,8 +256,8 @@ class ASGIResponse:
             raise InvalidMessage("the app sent http.response.trailers before the end of the body")
         trailers = []
         for pair in _iterable(message, "headers"):
-            (name, value), is_special = _decode(pair)
-            if not is_special:
+            (name, value), rule = _decode(pair)
+            if rule is None:
                 trailers.append((name.lower(), value))
         if not message.get("more_trailers", False):
             self.state = _COMPLETE
@@ -331,11 +335,14 @@ def _as_bytes(body: object) -> bytes:
 
 
 # Only of headers whose values repeat: see `headers.REPEATING`.
-_pair_cache: dict[Any, tuple[tuple[str, str], bool]] = {}
+_pair_cache: dict[Any, tuple[tuple[str, str], int | None]] = {}
 
 
-def _decode(pair: Any) -> tuple[tuple[str, str], bool]:
-    """One header as str, and whether rules apply to it beyond those of all headers (A-16, H-01, H-02)."""
+def _decode(pair: Any) -> tuple[tuple[str, str], int | None]:
+    """One header as str, and what rules apply to it beyond those of all headers (A-16, H-01, H-02).
+
+    That is `None` if none do; the number of a plain `Content-Length`; else -1.
+    """
     try:
         name, value = pair
     except (TypeError, ValueError):
@@ -360,7 +367,11 @@ def _decode(pair: Any) -> tuple[tuple[str, str], bool]:
         )
     text = name.decode("ascii"), value.strip(b" \t").decode("latin-1")
     lower = text[0].lower()
-    decoded = text, lower in _SPECIAL
+    rule: int | None = None
+    if lower in _SPECIAL:
+        plain = lower == "content-length" and text[1].isascii() and text[1].isdigit()
+        rule = int(text[1]) if plain and len(text[1]) <= _LONGEST_LENGTH else -1
+    decoded = text, rule
     if type(pair) is tuple and lower in REPEATING and len(value) <= CACHED_VALUE_LIMIT:
         if len(_pair_cache) >= CACHE_LIMIT:
             _pair_cache.clear()
