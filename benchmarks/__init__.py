@@ -1,16 +1,32 @@
 """Measures bridge beside its rivals, in one interleaved run: `python -m benchmarks --help`.
 
-contenders.py   who is measured: adapters, the floor, the native app
-apps.py         what they serve
-exchange.py     the in-process client: every answer is checked before it counts
-measure.py      rounds, slices, medians, ratios
-inprocess.py    requests per second inside one process
-streams.py      many small chunks, large bodies both ways, peak memory
-convoy.py       a native endpoint beside CPU-heavy WSGI handlers
-endtoend.py     real servers under an HTTP load generator
-servers.py      starts and ends those servers; serve.py is what runs in them
-load.py         the load generators: wrk, and one of our own
-budgets.py      the ratios that bridge promises
-report.py       tables for the terminal, JSON
-docs_page.py    the page of the documentation; plot.py draws its figures
+wsgi_under_asgi/    a WSGI app under an ASGI server: what is measured, and against whom
+asgi_under_wsgi/    an ASGI app under a WSGI server: likewise
+    adapters.py     the adapters
+    apps.py         what they serve
+    exchange.py     the in-process client: every answer is checked before it counts
+    inprocess.py    requests per second inside one process
+    streams.py      many small chunks, large bodies both ways
+    memory.py       peak memory of these
+    endtoend.py     which servers serve what
+    engine.py       (WSGI under ASGI) bridge's pool and hand-over alone
+    convoy.py       (WSGI under ASGI) a native endpoint beside CPU-heavy handlers
+    mixed.py        (WSGI under ASGI) handlers that wait beside one that computes
+imports.py          what an import costs
+
+Common to all:
+
+scenarios.py        every scenario, by direction
+measure.py          rounds, slices, medians, ratios
+contenders.py       their names and labels
+clients.py          clients that ask again as soon as they are answered, as tasks or as threads
+eventloop.py        event loops, in this thread or one of their own
+answers.py          the expected answers; bodies.py the long ones
+memory.py           peak memory of a child process
+endtoend.py         real servers under an HTTP load generator
+servers.py          starts and ends those servers; serve.py is what runs in them
+load.py             the load generators: wrk, and one of our own
+budgets.py          the ratios that bridge promises
+report.py           tables for the terminal, JSON
+docs_page.py        the page of the documentation: prose.py is what it says, plot.py draws its figures
 """

@@ -4,46 +4,23 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.util
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import budgets, contenders, convoy, docs_page, endtoend, inprocess, report, streams
-from benchmarks.contenders import BRIDGE, LABELS
+from benchmarks import budgets, docs_page, report, scenarios
+from benchmarks.asgi_under_wsgi import adapters as to_wsgi
+from benchmarks.contenders import is_own, label
+from benchmarks.eventloop import has_uvloop
 from benchmarks.measure import ROOT, Result, Settings
+from benchmarks.wsgi_under_asgi import adapters as to_asgi
 
 DOCS = ROOT / "docs"
 
 BUSY = 0.05
 """The share of CPU time taken by other work from which on a run is called disturbed."""
-
-Scenario = Callable[[Settings], Result]
-
-SCENARIOS: dict[str, Scenario] = {}
-
-
-def _register() -> None:
-    def in_process(scenario: inprocess.Scenario) -> Scenario:
-        return lambda settings: inprocess.measure(scenario, settings)
-
-    def stream(scenario: streams.Scenario) -> Scenario:
-        return lambda settings: streams.measure(scenario, settings)
-
-    def over_http(scenario: endtoend.Scenario) -> Scenario:
-        return lambda settings: endtoend.measure(scenario, settings)
-
-    SCENARIOS.update({scenario.name: in_process(scenario) for scenario in inprocess.SCENARIOS})
-    SCENARIOS.update({scenario.name: stream(scenario) for scenario in streams.SCENARIOS})
-    SCENARIOS["memory"] = streams.measure_memory
-    SCENARIOS["convoy"] = convoy.measure
-    SCENARIOS["http-convoy"] = convoy.measure_http
-    SCENARIOS.update({scenario.name: over_http(scenario) for scenario in endtoend.SCENARIOS})
-
-
-_register()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,18 +31,24 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         action="append",
-        choices=list(SCENARIOS),
-        metavar="SCENARIO",
-        help=f"run this scenario only; may be repeated ({', '.join(SCENARIOS)})",
+        choices=[*scenarios.DIRECTIONS, *scenarios.BY_NAME],
+        metavar="NAME",
+        help=f"run this direction or scenario only; may be repeated. {_names()}",
     )
     parser.add_argument("--rounds", type=_positive, help="rounds of each scenario (default: its own number)")
     parser.add_argument("--smoke", action="store_true", help="tiny slices: does everything run?")
     parser.add_argument(
-        "--loop", choices=["uvloop", "asyncio"], help="event loop (default: uvloop if installed)"
+        "--loop",
+        choices=["uvloop", "asyncio"],
+        help="event loop (default: uvloop if installed); ASGI under WSGI is measured on asyncio's too",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to this file")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md and its figures")
     return parser
+
+
+def _names() -> str:
+    return " ".join(f"{direction}: {', '.join(names)}." for direction, names in scenarios.DIRECTIONS.items())
 
 
 def _positive(text: str) -> int:
@@ -95,16 +78,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.error("--write-docs needs a whole run: figures of different runs must not share a page")
     # Ended from outside, the servers of the run have to be ended too: leave by an exception.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    notes = [f"{LABELS[name]} is not measured: {reason}" for name, reason in contenders.missing().items()]
-    loop = arguments.loop or ("uvloop" if importlib.util.find_spec("uvloop") else "asyncio")
+    absent = {**to_wsgi.missing(), **to_asgi.missing()}
+    notes = [f"{label(name)} is not measured: {reason}" for name, reason in absent.items()]
+    loop = arguments.loop or ("uvloop" if has_uvloop() else "asyncio")
     settings = Settings(rounds=arguments.rounds, smoke=arguments.smoke, loop=loop)
     others = report.Others()
     for note in notes:
         report.say(note)
     begun = time.monotonic()
     results = []
-    for name in arguments.only or SCENARIOS:
-        result = SCENARIOS[name](settings)
+    for measure in scenarios.chosen(arguments.only).values():
+        result = measure(settings)
         report.say(report.text(result) + "\n")
         results.append(result)
     verdicts = budgets.judge(results)
@@ -133,7 +117,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bridge_failed(result: Result) -> bool:
-    return any(case.series[BRIDGE].failures for case in result.cases if BRIDGE in case.series)
+    return any(
+        series.failures for case in result.cases for name, series in case.series.items() if is_own(name)
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.contenders import BRIDGE, FLOOR, LABELS
+from benchmarks import contenders
+from benchmarks.contenders import BRIDGE, CROSSING, FLOOR
 from benchmarks.measure import Result
 
 TIMES = "\u00d7"
@@ -28,6 +29,13 @@ class Budget:
     """Whether the bound is the greatest value allowed rather than the least."""
     unit: str = ""
     """Of an absolute bound."""
+    loop: str = ""
+    """Which of several loops it is about; empty: the usual one."""
+
+    @property
+    def subject(self) -> str:
+        """What it is about, in words."""
+        return ", ".join(filter(None, (self.scenario, self.case, self.loop)))
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,15 @@ class Verdict:
         sign = "\u2264" if budget.at_most else "\u2265"
         if budget.reference is None:
             return f"{sign} {budget.bound:g} {budget.unit}"
-        return f"{sign} {budget.bound:g} {TIMES} {LABELS.get(budget.reference, budget.reference)}"
+        return f"{sign} {budget.bound:g} {TIMES} {contenders.label(budget.reference)}"
 
     @property
     def word(self) -> str:
         return {True: "met", False: "missed", None: "not measured"}[self.met]
 
+
+ASGI_CALLERS = ("1 thread", "8 threads", "32 threads")
+ASGI_LOOPS = ("", "uvloop")
 
 BUDGETS = (
     Budget("hello", "concurrency 1", FLOOR, 0.95),
@@ -84,6 +95,23 @@ BUDGETS = (
     Budget("http-flask", "32 connections", "a2wsgi", 2.3),
     Budget("http-django", "32 connections", "gunicorn", 1.5),
     Budget("http-django", "32 connections", "django-asgi", 15),
+    *(
+        Budget("asgi-hello", callers, CROSSING, 1.2, loop=loop)
+        for callers in ASGI_CALLERS
+        for loop in ASGI_LOOPS
+    ),
+    *(
+        Budget("asgi-starlette", callers, "a2wsgi", 4, loop=loop)
+        for callers in ASGI_CALLERS
+        for loop in ASGI_LOOPS
+    ),
+    Budget("asgi-down", "64 KiB pieces", "a2wsgi", 3),
+    Budget("asgi-up", "64 KiB pieces", "a2wsgi", 2.5),
+    Budget("asgi-memory", "down", None, 4, at_most=True, unit="MiB"),
+    Budget("asgi-memory", "down, slow reader", None, 4, at_most=True, unit="MiB"),
+    Budget("asgi-memory", "up", None, 4, at_most=True, unit="MiB"),
+    Budget("asgi-memory", "up, slow reader", None, 4, at_most=True, unit="MiB"),
+    Budget("import", "in a new interpreter", "a2wsgi", 1, at_most=True),
 )
 
 
@@ -99,10 +127,10 @@ def judge(results: Iterable[Result], budgets: Iterable[Budget] = BUDGETS) -> lis
 
 def _value(result: Result, budget: Budget) -> float | None:
     case = result.case(budget.case)
-    if case is None or BRIDGE not in case.series:
+    own = contenders.on_loop(BRIDGE, budget.loop)
+    if case is None or own not in case.series:
         return None
-    own = case.series[BRIDGE]
     if budget.reference is None:
-        return own.median
-    other = case.series.get(budget.reference)
-    return None if other is None else own.ratio_to(other)
+        return case.series[own].median
+    other = case.series.get(contenders.on_loop(budget.reference, budget.loop))
+    return None if other is None else case.series[own].ratio_to(other)

@@ -1,22 +1,25 @@
-"""Who is measured: bridge, the other WSGI-under-ASGI adapters, the floor and the native application.
+"""What is common to all who are measured: their names, and what the tables call them.
 
-Each adapter runs as it comes, with its own default number of threads, unless a scenario needs the
-same number for all.
+Each direction has its own adapters (`adapters.py` in its folder) and floor. A name may have a loop
+behind it, as in `bridge/uvloop`: that contender on another event loop than the plain name's. It is
+related to the others on the same loop.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-FLOOR = "floor"
-NATIVE = "native"
 BRIDGE = "bridge"
-FLOOR_THREADS = 10
+FLOOR = "floor"
+"""A hop from a loop to a thread and back, by the standard library."""
+ENGINE = "engine"
+"""The same hop by bridge's own pool and hand-over, without HTTP."""
+NATIVE = "native"
+CROSSING = "crossing"
+"""A hop from a thread to a loop and back, by the standard library."""
+LIMIT = "limit"
 
 
 @dataclass(frozen=True)
@@ -29,99 +32,58 @@ class Contender:
     """What the tables call it."""
     distribution: str
     """The package whose version the report names."""
-    build: Callable[[Any, int | None], Any]
-    """Makes an ASGI app of a WSGI app and a number of threads (`None`: the adapter's default)."""
+    build: Callable[..., Any]
+    """Makes the adapter; what it takes and gives is a matter of the direction."""
 
-
-def _bridge(app: Any, threads: int | None) -> Any:
-    from bridge import WSGIToASGI
-
-    return WSGIToASGI(app) if threads is None else WSGIToASGI(app, threads=threads)
-
-
-def _a2wsgi(app: Any, threads: int | None) -> Any:
-    from a2wsgi import WSGIMiddleware
-
-    return WSGIMiddleware(app) if threads is None else WSGIMiddleware(app, workers=threads)
-
-
-def _asgiref(app: Any, threads: int | None) -> Any:
-    # One thread for the whole process, whatever is asked for.
-    module: Any = importlib.import_module("asgiref.wsgi")
-    return module.WsgiToAsgi(app)
-
-
-def _starlette(app: Any, threads: int | None) -> Any:
-    # Threads come from anyio's limiter of the running loop: 40.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = importlib.import_module("starlette.middleware.wsgi")
-    return module.WSGIMiddleware(app)
-
-
-def _hypercorn(app: Any, threads: int | None) -> Any:
-    # Threads come from the loop's default executor. The limit on request bodies (64 KiB) is lifted,
-    # or no upload could be measured.
-    from hypercorn.middleware import AsyncioWSGIMiddleware
-
-    return AsyncioWSGIMiddleware(app, max_body_size=1 << 40)
-
-
-def _uvicorn(app: Any, threads: int | None) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = importlib.import_module("uvicorn.middleware.wsgi")
-        build = module._WSGIMiddleware
-        return build(app) if threads is None else build(app, workers=threads)
-
-
-ADAPTERS = (
-    Contender(BRIDGE, "bridge", "wsgi-asgi-bridge", _bridge),
-    Contender("a2wsgi", "a2wsgi", "a2wsgi", _a2wsgi),
-    Contender("asgiref", "asgiref", "asgiref", _asgiref),
-    Contender("starlette", "Starlette", "starlette", _starlette),
-    Contender("hypercorn", "Hypercorn's adapter", "hypercorn", _hypercorn),
-    Contender("uvicorn", "Uvicorn's adapter", "uvicorn", _uvicorn),
-)
-
-BY_NAME = {contender.name: contender for contender in ADAPTERS}
 
 LABELS = {
     FLOOR: "floor (run_in_executor)",
+    ENGINE: "bridge's engine alone",
     NATIVE: "native ASGI",
+    CROSSING: "floor (run_coroutine_threadsafe)",
+    LIMIT: "limit (stepped in the calling thread)",
     "executor": "direct call in an executor",
     "pool40": "plain pool of 40",
     "django-asgi": "Django's ASGI handler",
-    **{contender.name: contender.label for contender in ADAPTERS},
+    "gunicorn": "Gunicorn gthread",
+    BRIDGE: "bridge",
+    "a2wsgi": "a2wsgi",
+    "asgiref": "asgiref",
+    "starlette": "Starlette",
+    "hypercorn": "Hypercorn's adapter",
+    "uvicorn": "Uvicorn's adapter",
 }
 
 
-def _nothing(environ: Any, start_response: Any) -> Any:
-    raise AssertionError("never called")
+def on_loop(name: str, loop: str) -> str:
+    """The name of a contender on this loop; no loop, no mark."""
+    return f"{name}/{loop}" if loop else name
 
 
-def missing() -> dict[str, str]:
-    """The adapters that cannot be measured here, each with the reason."""
-    reasons = {}
-    for contender in ADAPTERS:
-        try:
-            contender.build(_nothing, None)
-        except ImportError as exc:
-            reasons[contender.name] = str(exc)
-    return reasons
+def split(name: str) -> tuple[str, str]:
+    """A contender's plain name and its loop's, empty for the usual one."""
+    plain, _, loop = name.partition("/")
+    return plain, loop
 
 
-def available() -> list[Contender]:
-    """The adapters that are installed."""
-    absent = missing()
-    return [contender for contender in ADAPTERS if contender.name not in absent]
+def same_loop(name: str, other: str, among: Iterable[str]) -> str:
+    """`other` on the loop of `name`, if that was measured; else `other` itself."""
+    wanted = on_loop(other, split(name)[1])
+    return wanted if wanted in among else other
 
 
-def close(asgi_app: Any) -> None:
-    """End the threads of an adapter made by `Contender.build`, as far as it allows."""
-    for attribute in ("pool", "executor"):
-        owner: Any = getattr(asgi_app, attribute, None)
-        if hasattr(owner, "close"):
-            owner.close(5)
-        elif hasattr(owner, "shutdown"):
-            owner.shutdown(wait=False)
+def is_own(name: str) -> bool:
+    """Whether this contender is bridge, on whatever loop."""
+    return split(name)[0] == BRIDGE
+
+
+def label(name: str) -> str:
+    """What the tables call a contender unless a result says otherwise."""
+    plain, loop = split(name)
+    known = LABELS.get(plain, plain)
+    return f"{known}, {loop}" if loop else known
+
+
+def brief(name: str) -> str:
+    """A contender's label without what stands in brackets, where there is no room for it."""
+    return LABELS.get(name, name).partition(" (")[0]

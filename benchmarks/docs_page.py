@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import plot, report
-from benchmarks.contenders import FLOOR, NATIVE
+from benchmarks import plot, prose, report, scenarios
+from benchmarks.contenders import LIMIT, NATIVE
 from benchmarks.measure import Result
-from benchmarks.report import Report, label, number, ratio
+from benchmarks.prose import Section
+from benchmarks.report import Report, number
 from benchmarks.serve import GTHREAD_THREADS, WAITRESS_THREADS
 
 ASSETS = "assets/benchmarks"
@@ -21,13 +22,10 @@ METHOD = f"""\
   median is shown; so a ratio is not quite the quotient of the two medians beside it.
 - **Checked.** An answer counts only if its status, its headers and its body are right. Wrong answers are
   listed under the table.
-- **As it comes.** Each adapter runs with its own default number of threads, unless a table says otherwise.
-  Hypercorn's adapter refuses request bodies above 64 KiB by default; that limit is lifted here.
-- **The floor** is `loop.run_in_executor` of a function that does nothing, on ten threads: what one hop to
-  a thread and back costs with the standard library.
-- In process there is no server: clients that ask again as soon as they are answered call the adapter with
-  `scope`, `receive` and `send`. Over HTTP each server is one process on loopback, beside the load
-  generator on the same machine. Gunicorn runs {GTHREAD_THREADS} threads and Waitress {WAITRESS_THREADS}.
+- **As it comes.** Each adapter runs with its own defaults, unless a table says otherwise.
+- In process there is no server: clients that ask again as soon as they are answered call the adapter. Over
+  HTTP each server is one process on loopback, beside the load generator on the same machine. Gunicorn runs
+  {GTHREAD_THREADS} threads and Waitress {WAITRESS_THREADS}.
 - Peak memory is the greatest resident size during a transfer less the resident size before it, in a
   process of its own. A slow reader takes at most 100 MiB/s; for an upload that is the application.
 """
@@ -38,54 +36,15 @@ YOURSELF = """\
 In a checkout, with the extra `bench` installed:
 
 ```console
-$ python -m benchmarks                  # everything: about ten minutes
-$ python -m benchmarks --only hello     # one scenario
+$ python -m benchmarks                           # everything: about a quarter of an hour
+$ python -m benchmarks --only asgi-under-wsgi    # one direction
+$ python -m benchmarks --only hello              # one scenario
 $ python -m benchmarks --help
 ```
 
 Let nothing else run meanwhile; the command says at its end if something did. `--json FILE` keeps every
 figure of every round. Over HTTP, the load comes from `wrk` if it is installed.
 """
-
-ABOUT = {
-    "hello": "The least that an application can do; what is left is the adapter.",
-    "environ": "What a browser sends through a proxy; building the environ costs more here.",
-    "flask": "The direct call is the Flask application called in an executor with a ready environ: what it "
-    "costs with no adapter at all.",
-    "django": "A sync view without middleware. Django's own ASGI handler serves the same view.",
-    "sleep": "Handlers that wait, as on a database. The plain pool calls the application directly in an "
-    "executor of 40 threads. asgiref has one thread for all.",
-    "chunks": "10 000 chunks, each yielded by the application. Uvicorn's adapter puts them into a queue "
-    "without a bound.",
-    "down": "A response of unknown length. Some adapters queue it without a bound: see "
-    "[peak memory](#peak-memory).",
-    "up": "asgiref writes the whole body to a temporary file first; Starlette's, Hypercorn's and Uvicorn's "
-    "adapters collect it in memory.",
-    "readline": "The application reads the body with `readline()`.",
-    "memory": "What a transfer of 200 MiB takes beyond the process at rest.",
-    "convoy": "A thread that computes lets others run only every few milliseconds. The time runs from the "
-    "moment at which a request is due on the loop to its answer.",
-    "http-convoy": "The same over HTTP, where Uvicorn turns its loop twice for a request.",
-    "http-flask": "The same Flask application everywhere.",
-    "http-django": "The same Django project everywhere: one sync view, no middleware.",
-}
-
-HEADINGS = {
-    "hello": "Hello-world",
-    "environ": "A browser's request",
-    "flask": "Flask",
-    "django": "Django",
-    "sleep": "Handlers that wait",
-    "chunks": "Small chunks",
-    "down": "Downloads",
-    "up": "Uploads",
-    "readline": "Uploads, line by line",
-    "memory": "Peak memory",
-    "convoy": "A native endpoint beside CPU-heavy handlers",
-    "http-convoy": "A native endpoint beside CPU-heavy handlers, over HTTP",
-    "http-flask": "Flask over HTTP",
-    "http-django": "Django over HTTP",
-}
 
 
 def write(run: Report, docs: Path) -> list[Path]:
@@ -103,10 +62,11 @@ def _figures(run: Report, assets: Path) -> dict[str, Path]:
     drawn: dict[str, Path] = {}
     for result in run.results:
         path = assets / f"{result.name}.svg"
-        if result.name == "hello":
-            columns = [(case.name, result, case) for case in result.cases]
-            plot.grouped(columns, FLOOR, NATIVE, path)
-        elif result.name in ("http-flask", "http-django", "http-convoy"):
+        figure = prose.SECTIONS[result.name].figure
+        if figure == prose.RATIOS:
+            # So much quicker than all adapters that their bars would vanish beside it.
+            plot.grouped(result, (NATIVE, LIMIT), path)
+        elif figure == prose.BARS:
             plot.bars(result, result.cases[0], path)
         else:
             continue
@@ -126,9 +86,15 @@ def _page(run: Report, figures: dict[str, str]) -> str:
         markdown_table(*report.budget_rows(run.verdicts)),
     ]
     parts.append(YOURSELF)
-    for result in run.results:
-        parts += _scenario(result, figures.get(result.name))
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    results = {result.name: result for result in run.results}
+    for direction, names in scenarios.DIRECTIONS.items():
+        measured = [name for name in names if name in results]
+        if measured:
+            section = prose.DIRECTIONS[direction]
+            parts += [f"## {section.heading}", section.about]
+        for name in measured:
+            parts += _scenario(prose.SECTIONS[name], results[name], figures.get(name))
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 
 def _circumstances(run: Report) -> str:
@@ -138,7 +104,7 @@ def _circumstances(run: Report) -> str:
         "## Where",
         "",
         f"- {facts['python']}, {facts['system']} on {facts['architecture']}, {facts['cpus']} CPUs",
-        f"- Event loop: {run.settings.loop}",
+        f"- Event loop: {run.settings.loop}, where no table or row says otherwise",
         *(
             [f"- Other work took {run.others:.0%} of the CPU time during the run"]
             if run.others is not None
@@ -150,8 +116,8 @@ def _circumstances(run: Report) -> str:
     return "\n".join(lines)
 
 
-def _scenario(result: Result, figure: str | None) -> list[str]:
-    parts = [f"## {HEADINGS.get(result.name, result.name)}", f"{result.title}. {ABOUT.get(result.name, '')}"]
+def _scenario(section: Section, result: Result, figure: str | None) -> list[str]:
+    parts = [f"### {section.heading}", f"{result.title}.\n{section.about}"]
     if figure is not None:
         parts.append(f"![{result.title}]({ASSETS}/{figure})")
     parts.append(markdown_table(*_matrix(result)))
@@ -168,16 +134,16 @@ def _matrix(result: Result) -> tuple[list[str], list[list[str]]]:
         name = f"{case.name}, {result.unit_of(case)}" if len(result.cases) > 1 else result.unit_of(case)
         head.append(name)
         if result.reference is not None:
-            head.append(f"÷ {label(result, result.reference)}")
+            head.append(result.by_reference)
     body = []
     for name in _names(result):
-        row = [label(result, name)]
+        row = [result.label(name)]
         for case in result.cases:
             series = case.series.get(name)
             note = f" ({series.note})" if series is not None and series.note else ""
             row.append("" if series is None else number(series.median) + note)
             if result.reference is not None:
-                quotient = ratio(series, case.series.get(result.reference))
+                quotient = result.ratio(case, name)
                 row.append("" if quotient is None else number(quotient))
         body.append(row)
     return head, body
@@ -196,7 +162,7 @@ def _wrong(result: Result) -> list[str]:
             if series.failures:
                 share = f"{series.failures} of {series.failures + series.answers}"
                 first = f"the first: {series.failure}"
-                wrong.append(f"{label(result, name)}, {case.name}: {share} answers were wrong ({first}).")
+                wrong.append(f"{result.label(name)}, {case.name}: {share} answers were wrong ({first}).")
     return wrong
 
 

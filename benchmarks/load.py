@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.apps import HELLO
-from benchmarks.exchange import WrongAnswer
+from benchmarks.answers import HELLO, WrongAnswer
+from benchmarks.clients import reason
 from benchmarks.measure import Slice
 from benchmarks.serve import HOST
 
@@ -169,7 +169,7 @@ async def _own_load(port: int, connections: int, seconds: float) -> Slice:
                 answers += 1
             except FAILURES as exc:
                 failures += 1
-                failure = failure or f"{type(exc).__name__}: {exc}"
+                failure = failure or reason(exc)
             if clock() >= deadline:
                 break
         connection.close()

@@ -8,16 +8,17 @@ rounds: of the figures, and of the ratios.
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import random
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from benchmarks import contenders
+from benchmarks.contenders import BRIDGE
 
 T = TypeVar("T")
 
@@ -105,7 +106,8 @@ class Result:
     title: str
     unit: str
     reference: str | None
-    """The contender that the table relates all others to; `None`: ratios would say nothing."""
+    """The contender that the table relates all others to, each to the one on its own loop; `None`: ratios
+    would say nothing."""
     higher_is_better: bool = True
     cases: list[Case] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -130,6 +132,37 @@ class Result:
     def case(self, name: str) -> Case | None:
         return next((case for case in self.cases if case.name == name), None)
 
+    def ratio(self, case: Case, name: str) -> float | None:
+        """A contender's figure by that of the reference, if both were measured."""
+        return None if self.reference is None else ratio(case, name, self.reference)
+
+    def own_ratio(self, case: Case, name: str) -> float | None:
+        """Bridge's figure by that of a contender."""
+        own = contenders.same_loop(name, BRIDGE, case.series)
+        series = case.series.get(own)
+        return None if series is None else series.ratio_to(case.series[name])
+
+    def label(self, name: str) -> str:
+        """What the tables of this result call a contender."""
+        return self.labels.get(name) or contenders.label(name)
+
+    @property
+    def by_reference(self) -> str:
+        """The head of the column of ratios."""
+        if self.reference is None:
+            return ""
+        names = {name for case in self.cases for name in case.series}
+        if any(name != self.reference and contenders.split(name)[0] == self.reference for name in names):
+            return f"÷ {contenders.brief(self.reference)}, same loop"
+        return f"÷ {self.label(self.reference)}"
+
+
+def ratio(case: Case, name: str, reference: str) -> float | None:
+    """The median ratio of a contender to the reference, on the same loop if that was measured."""
+    series = case.series.get(name)
+    other = case.series.get(contenders.same_loop(name, reference, case.series))
+    return None if series is None or other is None else series.ratio_to(other)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -140,6 +173,11 @@ class Settings:
     smoke: bool = False
     """Tiny slices, only to see that everything runs; the figures mean nothing."""
     loop: str = "uvloop"
+
+    @property
+    def loops(self) -> tuple[str, ...]:
+        """The loops of a scenario that is measured on several: the default first."""
+        return ("asyncio",) if self.loop == "asyncio" else ("asyncio", self.loop)
 
     def rounds_or(self, usual: int) -> int:
         if self.rounds is not None:
@@ -174,73 +212,3 @@ class Progress:
         if now - self._said >= self._every:
             self._said = now
             progress(f"{self._name}: round {number + 1} of {self._rounds}, {now - self._begun:.0f} s")
-
-
-STUCK = 20.0
-"""Seconds after which a request in process counts as never answered."""
-
-Request = Callable[[], Awaitable[None]]
-
-
-async def closed_loop(request: Request, concurrency: int, seconds: float) -> Slice:
-    """Keep `concurrency` requests going for about `seconds`, each client asking again when answered.
-
-    `request` makes one request, checks the answer and raises if it is wrong. Only right answers count.
-    """
-    answers = failures = 0
-    failure = ""
-    clock = time.perf_counter
-    cpu = time.process_time()
-    begun = clock()
-    deadline = begun + seconds
-
-    async def client() -> None:
-        nonlocal answers, failures, failure
-        right = 0
-        while True:
-            try:
-                await request()
-                right += 1
-            except Exception as exc:
-                failures += 1
-                failure = failure or f"{type(exc).__name__}: {exc}"
-            if clock() >= deadline:
-                break
-        answers += right
-
-    try:
-        await asyncio.wait_for(asyncio.gather(*(client() for _ in range(concurrency))), seconds + STUCK)
-    except asyncio.TimeoutError:
-        return Slice(None, answers, failures + 1, f"no answer within {STUCK:g} s")
-    value = answers / (clock() - begun)
-    cpu = time.process_time() - cpu
-    return Slice(value, answers, failures, failure, cpu / answers if answers else None)
-
-
-def settle() -> None:
-    """Clear up after the last slice, so that its garbage is not charged to the next."""
-    gc.collect()
-
-
-def run(main: Coroutine[Any, Any, T], loop_name: str) -> T:
-    """Run a coroutine in a new loop of the kind asked for."""
-    loop = new_loop(loop_name)
-    try:
-        asyncio.set_event_loop(loop)
-        return loop.run_until_complete(main)
-    finally:
-        try:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
-
-
-def new_loop(loop_name: str) -> asyncio.AbstractEventLoop:
-    if loop_name == "uvloop":
-        import uvloop
-
-        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-        return loop
-    return asyncio.new_event_loop()

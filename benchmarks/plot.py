@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import BRIDGE
+from benchmarks.contenders import is_own
 from benchmarks.measure import Case, Result
-from benchmarks.report import label, number, ratio
+from benchmarks.report import number
 
-OWN = "#00695c"
+OWN = ("#00695c", "#4db6ac")
 OTHERS = ("#90a4ae", "#b0bec5", "#78909c", "#cfd8dc", "#607d8b", "#a1887f", "#bcaaa4", "#8d6e63")
 
 
@@ -38,9 +38,9 @@ def bars(result: Result, case: Case, path: Path) -> None:
     """One bar for each contender, best on top."""
     ranked = [(name, series.median) for name, series in result.ranked(case) if series.median is not None]
     figure, axes = _pyplot().subplots(figsize=(7.5, 0.38 * len(ranked) + 1.1))
-    names = [label(result, name) for name, _ in ranked]
+    names = [result.label(name) for name, _ in ranked]
     values = [median for _, median in ranked]
-    colours = [OWN if name == BRIDGE else OTHERS[0] for name, _ in ranked]
+    colours = [OWN[0] if is_own(name) else OTHERS[0] for name, _ in ranked]
     drawn = axes.barh(names, values, color=colours)
     axes.bar_label(drawn, [number(value) for value in values], padding=3)
     axes.invert_yaxis()
@@ -50,24 +50,25 @@ def bars(result: Result, case: Case, path: Path) -> None:
     _save(figure, path)
 
 
-def grouped(columns: Sequence[tuple[str, Result, Case]], reference: str, leave_out: str, path: Path) -> None:
-    """Ratios to one contender: a group of bars for each case, a bar for each contender."""
+def grouped(result: Result, leave_out: Container[str], path: Path) -> None:
+    """Ratios to the reference: a group of bars for each case, a bar for each contender."""
     names = [
         name
-        for name, _ in columns[0][1].ranked(columns[0][2])
-        if name != leave_out and all(name in case.series for _, _, case in columns)
+        for name, _ in result.ranked(result.cases[0])
+        if name not in leave_out and all(name in case.series for case in result.cases)
     ]
-    names.sort(key=lambda name: name != BRIDGE)
+    names.sort(key=lambda name: not is_own(name))
     figure, axes = _pyplot().subplots(figsize=(7.5, 4.2))
     width = 0.84 / len(names)
     for place, name in enumerate(names):
-        heights = [ratio(case.series[name], case.series.get(reference)) or 0 for _, _, case in columns]
-        at = [group + (place - (len(names) - 1) / 2) * width for group in range(len(columns))]
-        colour = OWN if name == BRIDGE else OTHERS[place % len(OTHERS)]
-        axes.bar(at, heights, width, label=label(columns[0][1], name), color=colour)
+        heights = [result.ratio(case, name) or 0 for case in result.cases]
+        at = [group + (place - (len(names) - 1) / 2) * width for group in range(len(result.cases))]
+        # Bridge comes first, once for each loop.
+        colour = OWN[place % len(OWN)] if is_own(name) else OTHERS[place % len(OTHERS)]
+        axes.bar(at, heights, width, label=result.label(name), color=colour)
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(columns)), [title for title, _, _ in columns])
-    axes.set_ylabel(f"÷ {label(columns[0][1], reference)}")
+    axes.set_xticks(range(len(result.cases)), [case.name for case in result.cases])
+    axes.set_ylabel(result.by_reference)
     axes.legend(frameon=False, ncols=4, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.08))
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budgets import Verdict
-from benchmarks.contenders import BRIDGE, LABELS
-from benchmarks.measure import Case, Result, Series, Settings
+from benchmarks.measure import Case, Result, Settings
 
 LIBRARIES = (
     "wsgi-asgi-bridge",
@@ -34,6 +33,7 @@ LIBRARIES = (
     "flask",
     "werkzeug",
     "django",
+    "fastapi",
 )
 
 
@@ -138,7 +138,7 @@ def rows(result: Result, case: Case) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of one case's table."""
     head = ["", result.unit_of(case), "middle half"]
     if result.reference is not None:
-        head += [f"÷ {label(result, result.reference)}", "bridge ÷ it"]
+        head += [result.by_reference, "bridge ÷ it"]
     timed = any(series.cpu for series in case.series.values())
     if timed:
         head.append("CPU \u00b5s each")
@@ -147,21 +147,15 @@ def rows(result: Result, case: Case) -> tuple[list[str], list[list[str]]]:
     for name, series in result.ranked(case):
         spread = series.spread
         note = f" ({series.note})" if series.note else ""
-        row = [label(result, name) + note, number(series.median)]
+        row = [result.label(name) + note, number(series.median)]
         row.append(f"{number(spread[0])} {DASH} {number(spread[1])}" if spread else "")
         if result.reference is not None:
-            row += [number(ratio(series, case.series.get(result.reference)))]
-            row += [number(ratio(case.series.get(BRIDGE), series))]
+            row += [number(result.ratio(case, name)), number(result.own_ratio(case, name))]
         if timed:
             row.append(number(statistics.median(series.cpu) * 1e6) if series.cpu else "-")
         row.append(f"{series.failures} of {series.answers + series.failures}" if series.failures else "0")
         body.append(row)
     return head, body
-
-
-def label(result: Result, name: str) -> str:
-    """What the tables of this result call a contender."""
-    return result.labels.get(name, LABELS.get(name, name))
 
 
 def text_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -186,7 +180,7 @@ def text(result: Result) -> str:
         parts.append(f" {case.name}")
         parts.append(text_table(*rows(result, case)))
         parts += [
-            f"  {label(result, name)}: first failure: {series.failure}"
+            f"  {result.label(name)}: first failure: {series.failure}"
             for name, series in case.series.items()
             if series.failure
         ]
@@ -202,7 +196,7 @@ def budgets_text(verdicts: Sequence[Verdict]) -> str:
 
 def budget_rows(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
     head = ["scenario", "budget", "measured", "verdict"]
-    body = [[f"{v.budget.scenario}, {v.budget.case}", v.promise, number(v.value), v.word] for v in verdicts]
+    body = [[v.budget.subject, v.promise, number(v.value), v.word] for v in verdicts]
     return head, body
 
 
@@ -226,6 +220,7 @@ def as_json(report: Report) -> dict[str, Any]:
             {
                 "scenario": v.budget.scenario,
                 "case": v.budget.case,
+                "loop": v.budget.loop or None,
                 "reference": v.budget.reference,
                 "bound": v.budget.bound,
                 "at_most": v.budget.at_most,
@@ -251,9 +246,9 @@ def _result_json(result: Result) -> dict[str, Any]:
                 "unit": result.unit_of(case),
                 "contenders": {
                     name: {
-                        "label": label(result, name),
+                        "label": result.label(name),
                         "median": series.median,
-                        "ratio_to_reference": ratio(series, case.series.get(result.reference or "")),
+                        "ratio_to_reference": result.ratio(case, name),
                         "values": series.values,
                         "cpu_seconds_an_answer": series.cpu,
                         "answers": series.answers,
@@ -267,11 +262,6 @@ def _result_json(result: Result) -> dict[str, Any]:
             for case in result.cases
         ],
     }
-
-
-def ratio(series: Series | None, reference: Series | None) -> float | None:
-    """The median ratio of two contenders, if both were measured."""
-    return None if series is None or reference is None else series.ratio_to(reference)
 
 
 def write_json(report: Report, path: Path) -> None:

@@ -1,8 +1,11 @@
 """What runs in a server's process: `python -m benchmarks.serve SERVER APP PORT LOOP`.
 
-SERVER is `gunicorn`, `waitress`, `hypercorn-server`, `granian`, `django-asgi` (Django's own handler on
-Uvicorn), or the name of an adapter, which then runs on Uvicorn. One process serves, on loopback. It ends
-when its standard input does, so that no server outlives the command that started it.
+APP decides the direction. For a WSGI app, SERVER is `gunicorn`, `waitress`, `hypercorn-server`, `granian`,
+`django-asgi` (Django's own handler on Uvicorn), or the name of an adapter, which then runs on Uvicorn. For an
+ASGI app it is `native` (Uvicorn), the name of an adapter, which then runs on Gunicorn, perhaps with a loop
+behind it (`bridge/uvloop`), or `gunicorn`, where a bare WSGI hello-world stands for the app: nothing on that
+server is quicker. One process serves, on loopback. It ends when its standard input does, so that no server
+outlives the command that started it.
 """
 
 from __future__ import annotations
@@ -12,17 +15,25 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
-from benchmarks import apps, contenders
-from benchmarks.measure import new_loop
+from benchmarks import contenders
+from benchmarks.asgi_under_wsgi import adapters as to_wsgi
+from benchmarks.asgi_under_wsgi import apps as asgi_apps
+from benchmarks.eventloop import new_loop
+from benchmarks.wsgi_under_asgi import adapters as to_asgi
+from benchmarks.wsgi_under_asgi import apps as wsgi_apps
 
 HOST = "127.0.0.1"
 GTHREAD_THREADS = 10
 WAITRESS_THREADS = 10
 
 WSGI_APPS = {"flask": "flask_hello", "django": "django_wsgi"}
-"""Names of functions in `apps` that make the WSGI app."""
+"""Names of functions in `wsgi_under_asgi.apps` that make the WSGI app."""
+
+ASGI_APPS = {"starlette": "starlette_hello", "fastapi": "fastapi_hello"}
+"""Names of functions in `asgi_under_wsgi.apps` that make the ASGI app."""
 
 
 def _mixed(adapter: Any) -> Any:
@@ -30,27 +41,40 @@ def _mixed(adapter: Any) -> Any:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] == "/native":
-            await apps.native_hello(scope, receive, send)
+            await wsgi_apps.native_hello(scope, receive, send)
         else:
             await adapter(scope, receive, send)
 
     return app
 
 
-def _asgi_app(server: str, app: str) -> Any:
+def _app_for_uvicorn(server: str, app: str) -> Any:
+    if app in ASGI_APPS:
+        return _asgi_app(app)
     if server == "django-asgi":
-        return apps.django_asgi()
-    if server == contenders.NATIVE:
-        return apps.native_hello
-    build = contenders.BY_NAME[server].build
+        return wsgi_apps.django_asgi()
+    build = to_asgi.BY_NAME[server].build
     if app == "convoy":
-        apps.calibrate()
-        return _mixed(build(apps.burn, None))
+        wsgi_apps.calibrate()
+        return _mixed(build(wsgi_apps.burn, None))
     return build(_wsgi_app(app), None)
 
 
+def _app_for_gunicorn(server: str, app: str) -> Any:
+    if app in WSGI_APPS:
+        return _wsgi_app(app)
+    plain, loop = contenders.split(server)
+    if plain == "gunicorn":
+        return wsgi_apps.hello
+    return to_wsgi.BY_NAME[plain].build(_asgi_app(app), loop or to_wsgi.ASYNCIO).app
+
+
 def _wsgi_app(app: str) -> Any:
-    return getattr(apps, WSGI_APPS[app])()
+    return getattr(wsgi_apps, WSGI_APPS[app])()
+
+
+def _asgi_app(app: str) -> Any:
+    return getattr(asgi_apps, ASGI_APPS[app])()
 
 
 def _serve_uvicorn(app: Any, port: int, loop: str) -> None:
@@ -59,7 +83,7 @@ def _serve_uvicorn(app: Any, port: int, loop: str) -> None:
     uvicorn.run(app, host=HOST, port=port, loop=loop, log_level="error", access_log=False, lifespan="off")
 
 
-def _serve_gunicorn(app: str, port: int) -> None:
+def _serve_gunicorn(load_app: Callable[[], Any], port: int) -> None:
     from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
     class Application(BaseApplication):  # type: ignore[misc]
@@ -80,7 +104,8 @@ def _serve_gunicorn(app: str, port: int) -> None:
                 self.cfg.set(name, value)
 
         def load(self) -> Any:
-            return _wsgi_app(app)
+            # In the worker, after the fork.
+            return load_app()
 
     Application().run()
 
@@ -108,7 +133,7 @@ def _serve_granian(app: str, port: int) -> None:
     from granian.constants import Interfaces
 
     Granian(
-        f"benchmarks.apps:{WSGI_APPS[app]}",
+        f"benchmarks.wsgi_under_asgi.apps:{WSGI_APPS[app]}",
         factory=True,
         address=HOST,
         port=port,
@@ -134,9 +159,9 @@ def _end_with_stdin() -> None:
 def main() -> None:
     server, app, port_text, loop = sys.argv[1:]
     port = int(port_text)
-    if server == "gunicorn":
+    if server == "gunicorn" or (app in ASGI_APPS and server != contenders.NATIVE):
         # Its master forks; the worker watches stdin (see post_fork).
-        _serve_gunicorn(app, port)
+        _serve_gunicorn(lambda: _app_for_gunicorn(server, app), port)
         return
     _end_with_stdin()
     if server == "waitress":
@@ -146,7 +171,7 @@ def main() -> None:
     elif server == "granian":
         _serve_granian(app, port)
     else:
-        _serve_uvicorn(_asgi_app(server, app), port, loop)
+        _serve_uvicorn(_app_for_uvicorn(server, app), port, loop)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import importlib
+import itertools
 import json
 import shutil
 import subprocess
@@ -23,9 +24,12 @@ import bridge
 
 SOURCE = Path(__file__).parent.parent / "benchmarks"
 
-IN_PROCESS = ("hello", "environ", "flask", "django", "sleep")
+IN_PROCESS = ("hello", "environ", "flask", "django", "sleep", "mixed")
 STREAMS = ("chunks", "down", "up", "readline", "memory")
 SERVED = ("convoy", "http-convoy", "http-flask", "http-django")
+REVERSE = ("asgi-hello", "asgi-starlette", "asgi-chunks", "asgi-down", "asgi-up", "asgi-memory", "import")
+REVERSE_SERVED = ("http-starlette", "http-fastapi")
+ALL = (*IN_PROCESS, *STREAMS, *SERVED, *REVERSE, *REVERSE_SERVED)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,11 @@ def run_command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-@pytest.mark.parametrize("names", [IN_PROCESS, STREAMS, SERVED], ids=["in-process", "streams", "served"])
+@pytest.mark.parametrize(
+    "names",
+    [IN_PROCESS, STREAMS, SERVED, REVERSE, REVERSE_SERVED],
+    ids=["in-process", "streams", "served", "reverse", "reverse-served"],
+)
 def test_every_scenario_runs_and_every_answer_of_bridge_is_right(
     home: Path, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
@@ -83,21 +91,34 @@ def test_every_scenario_runs_and_every_answer_of_bridge_is_right(
     for scenario in run["scenarios"]:
         assert not [note for note in scenario["notes"] if "did not start" in note]
         for case in scenario["cases"]:
-            own = case["contenders"]["bridge"]
-            assert own["answers"] > 0, f"{scenario['name']}, {case['name']}"
-            assert own["failures"] == 0, own["failure"]
+            own = {name: c for name, c in case["contenders"].items() if name.partition("/")[0] == "bridge"}
+            assert "bridge" in own
+            for contender in own.values():
+                assert contender["answers"] > 0, f"{scenario['name']}, {case['name']}"
+                assert contender["failures"] == 0, contender["failure"]
             assert f"\n {case['name']}\n" in done.stdout
-    assert "Budgets" in done.stdout
+    assert ("\nBudgets\n" in done.stdout) is bool(run["budgets"])
 
 
-def test_the_scenarios_tried_here_are_all_that_there_are(home: Path) -> None:
-    known = module(home, "__main__").SCENARIOS
-    assert sorted(known) == sorted((*IN_PROCESS, *STREAMS, *SERVED))
+def test_the_scenarios_tried_here_are_all_that_there_are_and_each_is_explained(home: Path) -> None:
+    scenarios, prose = module(home, "scenarios"), module(home, "prose")
+    assert sorted(scenarios.BY_NAME) == sorted(ALL)
+    assert prose.SECTIONS.keys() == scenarios.BY_NAME.keys()
+    assert prose.DIRECTIONS.keys() == scenarios.DIRECTIONS.keys()
+    headings = [section.heading for section in (*prose.SECTIONS.values(), *prose.DIRECTIONS.values())]
+    assert len(set(headings)) == len(headings)
+
+
+def test_a_direction_stands_for_its_scenarios(home: Path) -> None:
+    scenarios = module(home, "scenarios")
+    chosen = scenarios.chosen(["hello", "asgi-under-wsgi", "asgi-up"])
+    assert list(chosen) == ["hello", *scenarios.DIRECTIONS["asgi-under-wsgi"]]
+    assert list(scenarios.chosen(None)) == list(scenarios.BY_NAME)
 
 
 def test_every_budget_is_of_a_scenario_and_contender_that_exist(home: Path) -> None:
-    known = module(home, "__main__").SCENARIOS
-    labels = {**module(home, "contenders").LABELS, **module(home, "endtoend").LABELS}
+    known = module(home, "scenarios").BY_NAME
+    labels = module(home, "contenders").LABELS
     for budget in module(home, "budgets").BUDGETS:
         assert budget.scenario in known
         assert budget.reference is None or budget.reference in labels
@@ -110,8 +131,8 @@ def test_the_page_of_the_docs_is_refused_for_a_part_of_a_run(home: Path) -> None
 
 
 def _loop(home: Path, request: Any, concurrency: int = 3) -> Any:
-    measure = module(home, "measure")
-    return measure.run(measure.closed_loop(request, concurrency, 0.01), "asyncio")
+    clients, eventloop = module(home, "clients"), module(home, "eventloop")
+    return eventloop.run(clients.closed_loop(request, concurrency, 0.01), "asyncio")
 
 
 @pytest.mark.parametrize(
@@ -127,15 +148,14 @@ def _loop(home: Path, request: Any, concurrency: int = 3) -> Any:
 def test_a_wrong_answer_does_not_count(
     home: Path, status: int, headers: list[Any], messages: list[tuple[bytes, bool]], reason: str
 ) -> None:
-    exchange = module(home, "exchange")
-    expected = exchange.Expected(200, [(b"x", b"1")], b"right")
+    expected = module(home, "answers").Expected(200, [(b"x", b"1")], b"right")
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         for body, more in messages:
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
-    request = module(home, "inprocess").asgi_request(app, {}, expected)
+    request = module(home, "wsgi_under_asgi.inprocess").asgi_request(app, {}, expected)
     slice_ = _loop(home, request)
     assert (slice_.answers, slice_.value) == (0, 0)
     assert slice_.failures >= 3
@@ -143,8 +163,7 @@ def test_a_wrong_answer_does_not_count(
 
 
 def test_a_right_answer_counts_whatever_the_case_of_its_header_names(home: Path) -> None:
-    exchange = module(home, "exchange")
-    expected = exchange.Expected(200, [(b"x", b"1"), (b"y", b"2")], b"right")
+    expected = module(home, "answers").Expected(200, [(b"x", b"1"), (b"y", b"2")], b"right")
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert (await receive())["type"] == "http.request"
@@ -152,7 +171,7 @@ def test_a_right_answer_counts_whatever_the_case_of_its_header_names(home: Path)
         await send({"type": "http.response.body", "body": b"ri", "more_body": True})
         await send({"type": "http.response.body", "body": b"ght"})
 
-    slice_ = _loop(home, module(home, "inprocess").asgi_request(app, {}, expected))
+    slice_ = _loop(home, module(home, "wsgi_under_asgi.inprocess").asgi_request(app, {}, expected))
     assert slice_.failures == 0, slice_.failure
     assert slice_.answers >= 3
     assert slice_.value > 0
@@ -160,7 +179,7 @@ def test_a_right_answer_counts_whatever_the_case_of_its_header_names(home: Path)
 
 def test_a_second_receive_waits_for_the_end_of_the_answer(home: Path) -> None:
     async def main() -> str:
-        exchange = module(home, "exchange").Exchange()
+        exchange = module(home, "wsgi_under_asgi.exchange").Exchange()
         await exchange.receive()
         watcher = asyncio.create_task(exchange.receive())
         await asyncio.sleep(0)
@@ -174,14 +193,121 @@ def test_a_second_receive_waits_for_the_end_of_the_answer(home: Path) -> None:
     assert asyncio.run(main()) == "http.disconnect"
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "pieces", "reason"),
+    [
+        ("500 Oh", [("X", "1")], [b"right"], "status 500"),
+        ("200 OK", [("X", "2")], [b"right"], "headers"),
+        ("200 OK", [("X", "1")], [b"wrong"], "body"),
+        ("", [], [b"right"], "before the start"),
+        ("", [], [], "body"),
+    ],
+)
+def test_a_wrong_answer_of_a_wsgi_app_does_not_count(
+    home: Path, status: str, headers: list[Any], pieces: list[bytes], reason: str
+) -> None:
+    expected = module(home, "answers").Expected(200, [(b"x", b"1")], b"right")
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        if status:
+            start_response(status, headers)
+        return pieces
+
+    slice_ = _threads(home, module(home, "asgi_under_wsgi.exchange").wsgi_call(app, expected))
+    assert (slice_.answers, slice_.value) == (0, 0)
+    assert slice_.failures >= 3
+    assert reason in slice_.failure
+
+
+def _threads(home: Path, call: Any, threads: int = 3) -> Any:
+    return module(home, "clients").threaded_loop(call, threads, 0.01)
+
+
+def test_a_right_answer_of_a_wsgi_app_counts_and_is_closed(home: Path) -> None:
+    expected = module(home, "answers").Expected(200, [(b"x", b"1"), (b"y", b"2")], b"right")
+    closed = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"ri"
+            yield b"ght"
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(environ: Any, start_response: Any) -> Body:
+        assert environ["wsgi.input"].read() == b""
+        start_response("200 OK", [("Y", "2"), ("X", "1")])
+        return Body()
+
+    slice_ = _threads(home, module(home, "asgi_under_wsgi.exchange").wsgi_call(app, expected))
+    assert slice_.failures == 0, slice_.failure
+    assert slice_.answers >= 3
+    # Each thread's first call is not timed.
+    assert len(closed) == slice_.answers + 3
+
+
+def test_a_call_that_never_returns_is_given_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module(home, "clients"), "STUCK", 0.1)
+    stuck = threading.Event()
+    first = threading.Lock()
+
+    def call() -> None:
+        if first.acquire(blocking=False):
+            stuck.wait(30)
+
+    try:
+        slice_ = _threads(home, call)
+    finally:
+        stuck.set()
+    assert slice_.value is None
+    assert "no answer" in slice_.failure
+
+
+def test_an_app_is_stepped_in_the_calling_thread_unless_it_waits(home: Path) -> None:
+    expected = module(home, "answers").Expected(200, [(b"x", b"1")], b"right")
+    stepped = module(home, "asgi_under_wsgi.exchange").stepped
+
+    def app(body: bytes, waits: bool = False) -> Any:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if waits:
+                await asyncio.sleep(0)
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"1")]})
+            await send({"type": "http.response.body", "body": body})
+
+        return app
+
+    stepped(app(b"right"), {}, expected)()
+    wrong_answer = module(home, "answers").WrongAnswer
+    with pytest.raises(wrong_answer, match="waits"):
+        stepped(app(b"right", waits=True), {}, expected)()
+    with pytest.raises(wrong_answer, match="expected"):
+        stepped(app(b"wrong"), {}, expected)()
+
+
+@pytest.mark.parametrize("sizes", [[1 << 16], [1 << 18], [1000], [-1], [1, 1 << 16, 1 << 17]])
+def test_the_body_of_an_upload_is_read_whole_in_whatever_pieces(home: Path, sizes: list[int]) -> None:
+    bodies = module(home, "bodies")
+    body = module(home, "asgi_under_wsgi.streams").Input(bodies.repeated(2))
+    pattern = bodies.Pattern()
+    for size in itertools.chain(sizes, itertools.repeat(sizes[-1])):
+        piece = body.read(size)
+        if not piece:
+            break
+        assert size < 0 or len(piece) <= size
+        pattern.take(piece)
+    pattern.check(2 << 20)
+    assert pattern.told() == str(2 << 20)
+
+
 @pytest.mark.parametrize("cut", [1 << 16, 1000, 3 << 19])
 def test_the_pattern_of_large_bodies_is_checked_however_it_is_cut(home: Path, cut: int) -> None:
-    streams = module(home, "streams")
-    exchange = module(home, "exchange")
-    whole = b"".join(streams.repeated(2))
+    bodies = module(home, "bodies")
+    wrong_answer = module(home, "answers").WrongAnswer
+    whole = b"".join(bodies.repeated(2))
 
     def take(body: bytes) -> Any:
-        pattern = streams.Pattern()
+        pattern = bodies.Pattern()
         for start in range(0, len(body), cut):
             pattern.take(body[start : start + cut])
         return pattern
@@ -194,7 +320,7 @@ def test_the_pattern_of_large_bodies_is_checked_however_it_is_cut(home: Path, cu
         whole[: 5 * block] + whole[6 * block : 7 * block] + whole[5 * block : 6 * block] + whole[7 * block :],
         whole[:70_000] + b"\x00\x01\x02" + whole[70_003:],
     ):
-        with pytest.raises(exchange.WrongAnswer):
+        with pytest.raises(wrong_answer):
             take(wrong).check(len(whole))
 
 
@@ -215,6 +341,28 @@ def test_ratios_are_taken_within_rounds(home: Path) -> None:
     assert own.ratio_to(other) == 3.0
     assert own.median == 30.0
     assert measure.Series().ratio_to(other) is None
+
+
+def test_a_contender_is_related_to_the_reference_on_its_own_loop(home: Path) -> None:
+    measure = module(home, "measure")
+    figures = {"bridge": 6.0, "floor": 2.0, "bridge/uvloop": 20.0, "floor/uvloop": 5.0, "limit": 100.0}
+    case = measure.Case("c", {name: measure.Series([value]) for name, value in figures.items()})
+    result = measure.Result("hello", "", "requests/s", "floor", cases=[case])
+    ratios = {name: result.ratio(case, name) for name in figures}
+    assert ratios == {"bridge": 3, "floor": 1, "bridge/uvloop": 4, "floor/uvloop": 1, "limit": 50}
+    assert result.own_ratio(case, "floor/uvloop") == 4
+    assert result.own_ratio(case, "limit") == 0.06
+    assert result.label("floor/uvloop") == "floor (run_in_executor), uvloop"
+    assert result.by_reference == "\u00f7 floor, same loop"
+    budgets = module(home, "budgets")
+    words = [
+        verdict.word
+        for verdict in budgets.judge(
+            [result],
+            [budgets.Budget("hello", "c", "floor", 3.5, loop=loop) for loop in ("", "uvloop", "trio")],
+        )
+    ]
+    assert words == ["missed", "met", "not measured"]
 
 
 def test_a_budget_is_met_missed_or_not_measured(home: Path) -> None:
@@ -309,6 +457,17 @@ def test_a_server_that_does_not_start_is_named_with_its_reason(home: Path) -> No
     assert process.poll() is not None
 
 
+def test_an_asgi_app_is_served_by_gunicorn_through_an_adapter_on_the_loop_that_is_named(home: Path) -> None:
+    servers = module(home, "servers")
+    names = ["bridge", "bridge/uvloop", "a2wsgi", "gunicorn", "native"]
+    with servers.running(names, "starlette", "asyncio") as (up, failed):
+        assert not failed
+        for server in up.values():
+            slice_ = module(home, "load").put_load(server.port, 1, 0.05)
+            assert slice_.answers > 0
+            assert slice_.failures == 0, slice_.failure
+
+
 def test_a_server_ends_when_the_command_that_started_it_is_gone(home: Path) -> None:
     servers = module(home, "servers")
     with servers.running(["gunicorn"], "flask", "asyncio") as (up, failed):
@@ -361,7 +520,9 @@ def test_the_page_holds_each_scenario_its_figures_and_the_budgets(home: Path, tm
     memory = measure.Result("memory", "Memory", "MiB", None, higher_is_better=False)
     memory.cases = [case("down", *adapters)]
     memory.cases[0].series["starlette"].note = "16 MiB only"
-    results = [hello, flask, memory]
+    asgi = measure.Result("asgi-hello", "Bare", "requests/s", "crossing")
+    asgi.cases = [case("1 thread", "bridge", "bridge/uvloop", "crossing", "crossing/uvloop", "limit")]
+    results = [hello, flask, memory, asgi]
     run = module(home, "report").Report(
         command="python -m benchmarks --write-docs",
         settings=measure.Settings(),
@@ -375,7 +536,7 @@ def test_the_page_holds_each_scenario_its_figures_and_the_budgets(home: Path, tm
     written = module(home, "docs_page").write(run, tmp_path)
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     figures = {path.name for path in written if path.suffix == ".svg"}
-    assert figures == {"hello.svg", "http-flask.svg"}
+    assert figures == {"hello.svg", "http-flask.svg", "asgi-hello.svg"}
     for name in figures:
         assert f"(assets/benchmarks/{name})" in page
         assert (tmp_path / "assets" / "benchmarks" / name).read_text(encoding="utf-8").startswith("<?xml")
@@ -387,6 +548,10 @@ def test_the_page_holds_each_scenario_its_figures_and_the_budgets(home: Path, tm
         "3 of 3 answers were wrong (the first: status 500)",
         "| Starlette | 1 504 (16 MiB only) |",
         "Other work took 25% of the CPU time",
+        "\n## WSGI apps under ASGI servers\n",
+        "\n### Peak memory\n",
+        "\n## ASGI apps under WSGI servers\n",
+        "| bridge, uvloop | 1 506 | 1.00 |",
         "| hello, concurrency 1 |",
         "not measured |",
     ):

@@ -8,16 +8,12 @@ are those that the application gave.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Protocol
 
-HeaderPairs = Sequence[tuple[bytes, bytes]]
+from benchmarks.answers import Expected, HeaderPairs, WrongAnswer, check_headers
+
 Message = dict[str, Any]
-
-
-class WrongAnswer(Exception):
-    """An answer that is not the one that the application gave."""
 
 
 class Body(Protocol):
@@ -28,15 +24,6 @@ class Body(Protocol):
 
     def check(self) -> None:
         """Raise `WrongAnswer` unless the pieces taken are exactly the expected body."""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """The answer that the application gives, header names in lower case."""
-
-    status: int
-    headers: HeaderPairs
-    body: bytes
 
 
 class _Answer:
@@ -156,14 +143,3 @@ class BodyExchange(_Answer):
         self._check_start(status)
         self._body.check()
         check_headers(self.headers, headers)
-
-
-def check_headers(got: Any, expected: HeaderPairs) -> None:
-    """Raise `WrongAnswer` unless `got` holds the expected pairs, in any order and any case of names.
-
-    ASGI asks for names in lower case; some adapters do not convert them, and servers cope. That is no
-    reason to take a measurement away from them.
-    """
-    pairs = sorted((bytes(name).lower(), bytes(value)) for name, value in got)
-    if pairs != sorted(expected):
-        raise WrongAnswer(f"headers {pairs}, expected {sorted(expected)}")

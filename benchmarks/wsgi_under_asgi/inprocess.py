@@ -15,21 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import apps, contenders
-from benchmarks.contenders import BRIDGE, FLOOR, FLOOR_THREADS, NATIVE
-from benchmarks.exchange import Exchange, Expected, WrongAnswer
-from benchmarks.measure import (
-    Case,
-    Progress,
-    Request,
-    Result,
-    Series,
-    Settings,
-    closed_loop,
-    run,
-    settle,
-    shuffled,
-)
+from benchmarks.answers import HELLO, HELLO_ANSWER, Expected, WrongAnswer
+from benchmarks.clients import Request, closed_loop, settle
+from benchmarks.contenders import BRIDGE, ENGINE, FLOOR, NATIVE
+from benchmarks.eventloop import run
+from benchmarks.measure import Case, Progress, Result, Series, Settings, shuffled
+from benchmarks.wsgi_under_asgi import adapters, apps
+from benchmarks.wsgi_under_asgi.adapters import FLOOR_THREADS
+from benchmarks.wsgi_under_asgi.engine import engine_request
+from benchmarks.wsgi_under_asgi.exchange import Exchange
 
 SLICE = 0.1
 SMOKE_SLICE = 0.005
@@ -69,7 +63,7 @@ def asgi_request(app: Any, scope: dict[str, Any], expected: Expected) -> Request
 
 def _floor(executor: ThreadPoolExecutor) -> Request:
     async def request() -> None:
-        if await asyncio.get_running_loop().run_in_executor(executor, apps.trivial) != apps.HELLO:
+        if await asyncio.get_running_loop().run_in_executor(executor, apps.trivial) != HELLO:
             raise WrongAnswer("not what the function returns")
 
     return request
@@ -110,14 +104,14 @@ def _environ(scope: dict[str, Any]) -> dict[str, Any]:
     def capture(environ: Any, start_response: Any) -> list[bytes]:
         seen.update(environ)
         start_response("200 OK", apps.HELLO_HEADERS)
-        return [apps.HELLO]
+        return [HELLO]
 
     async def ask() -> None:
-        adapter = next(c for c in contenders.available() if c.name != BRIDGE)
+        adapter = next(c for c in adapters.available() if c.name != BRIDGE)
         app = adapter.build(capture, None)
         exchange = Exchange()
         await app(scope.copy(), exchange.receive, exchange.send)
-        contenders.close(app)
+        adapters.close(app)
 
     # In a thread of its own, since a loop is running in this one.
     thread = threading.Thread(target=run, args=(ask(), "asyncio"))
@@ -129,14 +123,15 @@ def _environ(scope: dict[str, Any]) -> dict[str, Any]:
 def _hello_extra(executor: ThreadPoolExecutor) -> dict[str, Request]:
     return {
         FLOOR: _floor(executor),
-        NATIVE: asgi_request(apps.native_hello, apps.hello_scope(), apps.HELLO_ANSWER),
+        ENGINE: engine_request(),
+        NATIVE: asgi_request(apps.native_hello, apps.hello_scope(), HELLO_ANSWER),
     }
 
 
 def _browser_extra(executor: ThreadPoolExecutor) -> dict[str, Request]:
     return {
         FLOOR: _floor(executor),
-        "executor": _direct(executor, apps.look, apps.browser_scope(), apps.HELLO_ANSWER),
+        "executor": _direct(executor, apps.look, apps.browser_scope(), HELLO_ANSWER),
     }
 
 
@@ -154,7 +149,7 @@ def _django_extra(executor: ThreadPoolExecutor) -> dict[str, Request]:
 
 
 def _sleep_extra(executor: ThreadPoolExecutor) -> dict[str, Request]:
-    return {"pool40": _direct(executor, apps.sleeper, apps.hello_scope(), apps.HELLO_ANSWER)}
+    return {"pool40": _direct(executor, apps.sleeper, apps.hello_scope(), HELLO_ANSWER)}
 
 
 SCENARIOS = (
@@ -163,7 +158,7 @@ SCENARIOS = (
         title="Hello-world in process",
         app=lambda: apps.hello,
         scope=apps.hello_scope,
-        expected=apps.HELLO_ANSWER,
+        expected=HELLO_ANSWER,
         concurrencies=(1, 10, 50, 200),
         rounds=15,
         reference=FLOOR,
@@ -174,7 +169,7 @@ SCENARIOS = (
         title="A browser's request in process: 25 headers, cookies, a query",
         app=lambda: apps.look,
         scope=apps.browser_scope,
-        expected=apps.HELLO_ANSWER,
+        expected=HELLO_ANSWER,
         concurrencies=(1, 10, 50),
         rounds=11,
         reference=FLOOR,
@@ -207,7 +202,7 @@ SCENARIOS = (
         title="Handlers that sleep 10 ms, 40 clients, 40 threads where the adapter lets one choose",
         app=lambda: apps.sleeper,
         scope=apps.hello_scope,
-        expected=apps.HELLO_ANSWER,
+        expected=HELLO_ANSWER,
         concurrencies=(40,),
         rounds=15,
         reference="pool40",
@@ -232,21 +227,21 @@ async def _measure(scenario: Scenario, settings: Settings) -> Result:
         # What Hypercorn's adapter takes its threads from.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(scenario.threads))
     executor = ThreadPoolExecutor(scenario.executor_threads, thread_name_prefix="floor")
-    adapters = {
+    built = {
         contender.name: contender.build(scenario.app(), scenario.threads)
-        for contender in contenders.available()
+        for contender in adapters.available()
     }
     try:
         scope = scenario.scope()
         requests = {
-            name: asgi_request(app, scope, scenario.expected) for name, app in adapters.items()
+            name: asgi_request(app, scope, scenario.expected) for name, app in built.items()
         } | scenario.extra(executor)
         concurrencies = scenario.concurrencies[:2] if settings.smoke else scenario.concurrencies
         await _rounds(result, requests, concurrencies, scenario, settings)
     finally:
         executor.shutdown(wait=False)
-        for app in adapters.values():
-            contenders.close(app)
+        for app in built.values():
+            adapters.close(app)
     return result
 
 

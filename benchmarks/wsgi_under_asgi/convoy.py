@@ -19,22 +19,15 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import apps, contenders, servers
-from benchmarks.contenders import BRIDGE
-from benchmarks.inprocess import asgi_request
+from benchmarks import servers
+from benchmarks.answers import HELLO_ANSWER
+from benchmarks.clients import Request, reason, settle
+from benchmarks.contenders import BRIDGE, label
+from benchmarks.eventloop import run
 from benchmarks.load import FAILURES, Connection
-from benchmarks.measure import (
-    Case,
-    Progress,
-    Request,
-    Result,
-    Series,
-    Settings,
-    Slice,
-    run,
-    settle,
-    shuffled,
-)
+from benchmarks.measure import Case, Progress, Result, Series, Settings, Slice, shuffled
+from benchmarks.wsgi_under_asgi import adapters, apps
+from benchmarks.wsgi_under_asgi.inprocess import asgi_request
 
 HEAVY_CLIENTS = 10
 LEAD = 0.2
@@ -76,7 +69,7 @@ def _add(result: Result, name: str, slices: dict[str, Slice]) -> None:
 
 
 def _names(settings: Settings) -> list[str]:
-    names = [contender.name for contender in contenders.available()]
+    names = [contender.name for contender in adapters.available()]
     if settings.smoke:
         names = [name for name in names if name in (BRIDGE, "a2wsgi")]
     return names
@@ -94,14 +87,14 @@ async def _measure(settings: Settings) -> Result:
         f"in process ({settings.loop})",
     )
     apps.calibrate()
-    adapters = {name: contenders.BY_NAME[name].build(apps.burn, None) for name in _names(settings)}
+    built = {name: adapters.BY_NAME[name].build(apps.burn, None) for name in _names(settings)}
     scope = apps.hello_scope()
     requests: dict[str, Request | None] = {
-        name: asgi_request(app, scope, apps.HELLO_ANSWER) for name, app in adapters.items()
+        name: asgi_request(app, scope, HELLO_ANSWER) for name, app in built.items()
     }
     requests[IDLE] = None
     _begin(result, list(requests))
-    native = asgi_request(apps.native_hello, scope, apps.HELLO_ANSWER)
+    native = asgi_request(apps.native_hello, scope, HELLO_ANSWER)
     jitter = random.Random(1)
 
     async def probe() -> float:
@@ -126,8 +119,8 @@ async def _measure(settings: Settings) -> Result:
             said.round_done(number)
     finally:
         gc.unfreeze()
-        for app in adapters.values():
-            contenders.close(app)
+        for app in built.values():
+            adapters.close(app)
     return result
 
 
@@ -141,8 +134,8 @@ def measure_http(settings: Settings) -> Result:
     seconds = SMOKE_SLICE if settings.smoke else SLICE
     rounds = settings.rounds_or(ROUNDS)
     with servers.running(_names(settings), "convoy", settings.loop) as (up, failed):
-        for name, reason in failed.items():
-            result.notes.append(f"{contenders.LABELS[name]} did not start: {reason}")
+        for name, why in failed.items():
+            result.notes.append(f"{label(name)} did not start: {why}")
         names = [*up, IDLE] if up else []
         _begin(result, names)
         said = Progress(result.name, rounds)
@@ -188,7 +181,7 @@ async def _slice(heavy: list[Request], probe: Probe, seconds: float) -> dict[str
                 load.answers += 1
             except FAILURES as exc:
                 load.failures += 1
-                load.failure = load.failure or f"{type(exc).__name__}: {exc}"
+                load.failure = load.failure or reason(exc)
 
     tasks = [asyncio.create_task(client(request)) for request in heavy]
     native = Slice(None)
@@ -201,7 +194,7 @@ async def _slice(heavy: list[Request], probe: Probe, seconds: float) -> dict[str
             native.answers += 1
         except FAILURES as exc:
             native.failures += 1
-            native.failure = native.failure or f"{type(exc).__name__}: {exc}"
+            native.failure = native.failure or reason(exc)
     load.value = (load.answers - before) / (time.perf_counter() - begun)
     stopped = True
     await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""What the contenders serve: small WSGI applications, and the same in ASGI where that makes sense."""
+"""What is served: small WSGI applications, and the same in ASGI where that makes sense."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.exchange import Expected
+from benchmarks.answers import HELLO, HELLO_RAW, Expected
 
-HELLO = b"Hello, world!"
 HELLO_HEADERS = [("Content-Type", "text/plain"), ("Content-Length", "13")]
-HELLO_RAW = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
-HELLO_ANSWER = Expected(200, HELLO_RAW, HELLO)
 
 _BASE_SCOPE: dict[str, Any] = {
     "type": "http",
@@ -103,19 +100,40 @@ def sleeper(environ: Any, start_response: Any) -> Iterable[bytes]:
     return [HELLO]
 
 
+BURN = 0.01
+"""Seconds that `burn` takes."""
 _burn_steps = 1
 
 
 def burn(environ: Any, start_response: Any) -> Iterable[bytes]:
     """About 10 ms of pure Python, once `calibrate` was called; longer when others compute as well."""
+    return _computed(_burn_steps, start_response)
+
+
+def computer(seconds: float) -> Any:
+    """A WSGI app that computes for about so long at /compute, and waits as `sleeper` at every other path.
+
+    Call it after `calibrate`.
+    """
+    steps = int(_burn_steps * seconds / BURN)
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/compute":
+            return _computed(steps, start_response)
+        return sleeper(environ, start_response)
+
+    return app
+
+
+def _computed(steps: int, start_response: Any) -> Iterable[bytes]:
     total = 0
-    for number in range(_burn_steps):
+    for number in range(steps):
         total += number & 3
     start_response("200 OK", HELLO_HEADERS)
     return [HELLO if total >= 0 else b""]
 
 
-def calibrate(seconds: float = 0.01) -> None:
+def calibrate(seconds: float = BURN) -> None:
     """Find how many steps make `burn` take this much CPU time here: the quickest of a few tries decides."""
     global _burn_steps
     _burn_steps = steps = 50_000

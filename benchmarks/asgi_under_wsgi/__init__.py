@@ -1,0 +1,1 @@
+"""An ASGI application under a WSGI server: bridge's `ASGIToWSGI` and its rival."""

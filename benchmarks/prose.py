@@ -1,0 +1,144 @@
+"""What the page of the documentation says of each direction and each scenario."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RATIOS = "ratios"
+"""A figure of all cases: the ratios to the reference."""
+BARS = "bars"
+"""A figure of the first case: a bar for each contender."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    heading: str
+    """No two are alike, since other pages link to them."""
+    about: str
+    """What a reader has to know beyond the title of the result."""
+    figure: str = ""
+    """`RATIOS`, `BARS` or none."""
+
+
+DIRECTIONS = {
+    "wsgi-under-asgi": Section(
+        "WSGI apps under ASGI servers",
+        """\
+In process, clients call the adapter with `scope`, `receive` and `send`. Each adapter runs with its own
+default number of threads, unless a table says otherwise. Hypercorn's adapter refuses request bodies above
+64 KiB by default; that limit is lifted here.
+
+The floor is `loop.run_in_executor` of a function that does nothing, on ten threads: what one hop to a thread
+and back costs with the standard library.""",
+    ),
+    "asgi-under-wsgi": Section(
+        "ASGI apps under WSGI servers",
+        """\
+In process, some threads call the adapter with `environ` and `start_response`, as those of a server do, and
+iterate. The adapters run on asyncio's own loop, which is their default, and on uvloop where the row says so;
+ratios are between rows of the same loop.
+
+The floor is `asyncio.run_coroutine_threadsafe` of a coroutine that does nothing, and the wait for its result:
+what one hop to a loop's thread and back costs with the standard library. The limit is the application stepped
+in the calling thread: no loop, no hop, nothing translated. That works only for an app that never waits.""",
+    ),
+    "package": Section("The package", ""),
+}
+
+SECTIONS = {
+    "hello": Section(
+        "Hello-world",
+        """\
+The least that an application can do; what is left is the adapter. bridge's engine alone is its thread pool
+and hand-over without HTTP: beside the floor it shows the price of the hop, beside bridge that of the
+translation.""",
+        RATIOS,
+    ),
+    "environ": Section(
+        "A browser's request",
+        "What a browser sends through a proxy; building the environ costs more here.",
+    ),
+    "flask": Section(
+        "Flask",
+        """\
+The direct call is the Flask application called in an executor with a ready environ: what it costs with no
+adapter at all.""",
+    ),
+    "django": Section(
+        "Django",
+        "A sync view without middleware. Django's own ASGI handler serves the same view.",
+    ),
+    "sleep": Section(
+        "Handlers that wait",
+        """\
+Handlers that wait, as on a database. The plain pool calls the application directly in an executor of 40
+threads. asgiref has one thread for all.""",
+    ),
+    "chunks": Section(
+        "Small chunks",
+        """\
+10 000 chunks, each yielded by the application. Uvicorn's adapter puts them into a queue without a bound.""",
+    ),
+    "down": Section(
+        "Downloads",
+        """\
+A response of unknown length. Some adapters queue it without a bound: see [peak memory](#peak-memory).""",
+    ),
+    "up": Section(
+        "Uploads",
+        """\
+asgiref writes the whole body to a temporary file first; Starlette's, Hypercorn's and Uvicorn's adapters
+collect it in memory.""",
+    ),
+    "readline": Section("Uploads, line by line", "The application reads the body with `readline()`."),
+    "memory": Section("Peak memory", "What a transfer of 200 MiB takes beyond the process at rest."),
+    "convoy": Section(
+        "A native endpoint beside CPU-heavy handlers",
+        """\
+A thread that computes lets others run only every few milliseconds. The time runs from the moment at which a
+request is due on the loop to its answer.""",
+    ),
+    "http-convoy": Section(
+        "A native endpoint beside CPU-heavy handlers, over HTTP",
+        "The same over HTTP, where Uvicorn turns its loop twice for a request.",
+        BARS,
+    ),
+    "mixed": Section(
+        "Handlers that wait beside one that computes",
+        """\
+bridge's pool holds threads back while most handlers burn CPU. One long computation among handlers that wait
+keeps the interpreter busy as well, but they need their threads.""",
+    ),
+    "http-flask": Section("Flask over HTTP", "The same Flask application everywhere.", BARS),
+    "http-django": Section(
+        "Django over HTTP",
+        "The same Django project everywhere: one sync view, no middleware.",
+        BARS,
+    ),
+    "asgi-hello": Section(
+        "A bare ASGI app",
+        "The least that an application can do; what is left is the adapter.",
+        RATIOS,
+    ),
+    "asgi-starlette": Section("Starlette", "One endpoint.", RATIOS),
+    "asgi-chunks": Section("Small chunks from an ASGI app", "10 000 chunks, each sent by the application."),
+    "asgi-down": Section("Downloads from an ASGI app", "A response of unknown length."),
+    "asgi-up": Section(
+        "Uploads to an ASGI app", "The application receives the whole body and says how much it was."
+    ),
+    "asgi-memory": Section(
+        "Peak memory of ASGI apps",
+        "What a transfer of 200 MiB takes beyond the process at rest.",
+    ),
+    "http-starlette": Section(
+        "Starlette over HTTP",
+        """\
+The same Starlette application through the adapters on Gunicorn, and on Uvicorn, which needs none. The bare
+WSGI hello-world shows what Gunicorn itself costs.""",
+        BARS,
+    ),
+    "http-fastapi": Section("FastAPI over HTTP", "The same FastAPI application everywhere."),
+    "import": Section("Import", "Only the import counts, not the start of the interpreter."),
+}
