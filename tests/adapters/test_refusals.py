@@ -1,4 +1,4 @@
-"""What the adapter answers by itself: 400, 413 and 503, and no to WebSockets."""
+"""What the adapters answer by themselves: 400, 413, 500 and 503, and no to WebSockets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from support.drive import Exchange, serve
 from support.scopes import ABSENT, http_scope
 from support.wsgi_apps import Adapt, Environs
+from support.wsgi_drive import drive
 
-from bridge.adapters.refusals import refuse, refuse_websocket
+from bridge.adapters.refusals import answer_wsgi, refuse, refuse_websocket
 from bridge.exceptions import BadRequest, BodyTooLarge, PoolClosed, PoolFull, QueueTimeout
 
 CONNECT = {"type": "websocket.connect"}
@@ -173,3 +174,69 @@ def test_a_client_that_leaves_during_the_handshake_is_no_error(
     loop: str, extensions: Any, failure: dict[str, Any]
 ) -> None:
     serve(refuse_websocket, websocket_scope(extensions=extensions), [CONNECT], loop=loop, **failure).unwrap()
+
+
+# -- under a WSGI server
+
+
+def start_response(status: str, headers: Any, exc_info: Any = None, /) -> Any:
+    """A server's that takes everything."""
+
+
+def answering(code: int) -> Any:
+    """A WSGI app that answers with this status."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        return answer_wsgi(environ, start_response, code)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (400, "Bad Request"),
+        (413, "Request Entity Too Large"),
+        (500, "Internal Server Error"),
+        (503, "Service Unavailable"),
+    ],
+)
+@pytest.mark.req("A-25", "H-06")
+def test_an_answer_names_the_status_and_nothing_else(code: int, reason: str) -> None:
+    answer = drive(answering(code), path=f"/{EVIL.decode()}?token=secret", headers=[("X-Evil", "evil")])
+    assert answer.unwrap().status == code
+    assert answer.body == b"%d %s\n" % (code, answer.reason.encode())
+    assert answer.headers == [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(answer.body))),
+    ]
+    # Newer Pythons name 413 anew.
+    assert answer.reason in (reason, "Content Too Large")
+
+
+@pytest.mark.req("A-20")
+def test_an_answer_to_head_keeps_its_length_and_has_no_body() -> None:
+    answer = drive(answering(500), method="HEAD").unwrap()
+    assert answer.body == b""
+    assert answer.header("content-length") == str(len(drive(answering(500)).body))
+
+
+@pytest.mark.req("A-28")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_is_an_iterator_with_close(method: str) -> None:
+    """granian calls `close()` without looking whether there is one."""
+    body = answer_wsgi({"REQUEST_METHOD": method}, start_response, 500)
+    assert iter(body) is body
+    assert not hasattr(body, "__len__")
+    body.close()
+    pieces = list(body)
+    assert len(pieces) == (method == "GET")
+    body.close()
+    assert list(body) == []
+
+
+@pytest.mark.req("A-25")
+def test_an_answer_to_a_request_without_method() -> None:
+    """An environ that is no better must not make it worse."""
+    body = answer_wsgi({}, start_response, 400)
+    assert list(body) == [b"400 Bad Request\n"]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,13 @@ from .served import die_with_parent
 PATIENCE = 30.0
 
 # The line that `bridge serve` prints, up to the address.
-_SERVING = re.compile(r"^bridge: (?P<summary>.*) on Uvicorn at (?P<address>\S+)(?P<rest>.*)$", re.MULTILINE)
+_SERVING = re.compile(
+    r"^bridge: (?P<summary>.*) on (?P<server>\w+) at (?P<address>[^\s,]+)(?P<rest>.*)$", re.MULTILINE
+)
+
+
+# Prefixes of variables that configure a server.
+_SERVERS = ("UVICORN_", "GUNICORN_", "GRANIAN_", "UWSGI_")
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -30,8 +36,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("UVICORN_", "BRIDGE_", "FLASK_", "DJANGO_", "PYTEST_", "COV_"))
-        and name not in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
+        if not name.startswith(("BRIDGE_", "FLASK_", "DJANGO_", "PYTEST_", "COV_", *_SERVERS))
+        and name not in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "SCRIPT_NAME", "PORT")
     }
     # Relative entries mean the folder of the tests, not that of the command.
     inherited = [os.path.abspath(entry) for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry]
@@ -110,7 +116,7 @@ class Serving:
                 self._changed.wait(left)
 
     def announcement(self, *, count: int = 1) -> re.Match[str]:
-        """The `count`-th line that says what is served, with the groups summary, address, rest."""
+        """The `count`-th line that says what is served, with the groups summary, server, address, rest."""
         return self.wait_for(_SERVING, count=count)
 
     @property
@@ -155,12 +161,29 @@ class Serving:
 
     def kill(self) -> None:
         """End whatever is left, workers included."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        for pid in _family(self.process.pid):  # some may have a session of their own
+            _kill(os.kill, pid)
+        _kill(os.killpg, self.process.pid)
         self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants, as far as they are alive."""
+    found = [pid]
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [each for child in path.read_text().split() for each in _family(int(child))]
+        except OSError:
+            pass  # it has just ended
+    return found
+
+
+def _kill(how: Callable[[int, int], None], pid: int) -> None:
+    try:
+        how(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 @contextmanager

@@ -7,12 +7,13 @@ ended, a worker has gone idle), `eventually` asks again and again, with a bound.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -360,3 +361,269 @@ def script(code: str, *, timeout: float = 30.0, expect: int = 0) -> str:
     )
     assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+# -- a loop thread without thread and loop
+
+
+class HandFlag:
+    """A flag that a coroutine awaits which is stepped by hand; see `Coro`."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def done(self) -> bool:
+        return self._set
+
+    def set_result(self, result: None) -> None:
+        assert not self._set
+        self._set = True
+
+    def cancel(self) -> None:
+        self._set = True
+
+    def __await__(self) -> Generator[HandFlag, None, None]:
+        if not self._set:
+            yield self
+
+
+class Coro:
+    """A coroutine that is stepped by hand: it may await nothing but `HandFlag`s.
+
+    Attributes:
+        over: it has ended.
+        result: what it returned.
+    """
+
+    def __init__(self, coroutine: Coroutine[HandFlag, None, Any]) -> None:
+        self._coroutine = coroutine
+        self._flag: HandFlag | None = None
+        self.over = False
+        self.result: Any = None
+
+    def ready(self) -> bool:
+        """Whether a step would get it further."""
+        return not self.over and (self._flag is None or self._flag.done())
+
+    def step(self) -> bool:
+        """Run it until it waits again; return whether it has ended. Raises what it raises."""
+        if self.ready():
+            try:
+                self._flag = self._coroutine.send(None)
+            except StopIteration as stop:
+                self.over, self.result = True, stop.value
+            except BaseException:
+                self.over = True
+                raise
+        return self.over
+
+    def throw(self, error: BaseException) -> None:
+        """End it where it waits."""
+        if self._flag is not None:
+            self._flag.cancel()
+        self.over = True
+        self._coroutine.throw(error)
+
+    def close(self) -> None:
+        """Give it up."""
+        self.over = True
+        self._coroutine.close()
+
+
+class FakeLoopThread:
+    """Stands in for a `LoopThread`: what is submitted waits until the test calls `turn`.
+
+    Args:
+        allocate_lock: makes the locks of those who meet here.
+
+    Attributes:
+        submitted: what waits.
+        submissions: how often anything was submitted.
+    """
+
+    def __init__(self, allocate_lock: Callable[[], Any] = threading.Lock) -> None:
+        self.allocate_lock = allocate_lock
+        self.submitted: list[Callable[[], object]] = []
+        self.submissions = 0
+        self.is_alive = True
+        self.is_closed = False
+        self.looks = 0
+
+    @property
+    def port(self) -> FakeLoopThread:
+        return self
+
+    def flag(self) -> HandFlag:
+        return HandFlag()
+
+    def alive(self) -> bool:
+        self.looks += 1
+        return self.is_alive
+
+    def submit(self, callback: Callable[[], object]) -> None:
+        if self.is_closed:
+            raise LoopGone("the event loop is closed")
+        self.submitted.append(callback)
+        self.submissions += 1
+
+    def turn(self) -> int:
+        """Run what was submitted so far; return how many that were."""
+        submitted, self.submitted = self.submitted, []
+        for callback in submitted:
+            callback()
+        return len(submitted)
+
+
+class ScriptedGate:
+    """A gate in a test of one thread: whenever somebody waits at it, the next step of the script happens.
+
+    If that does not open the gate, the wait has timed out.
+
+    Attributes:
+        opened: how often somebody opened it, or tried to although it was open.
+        waits: the time-outs of those who waited.
+    """
+
+    def __init__(self, *script: Callable[[], object]) -> None:
+        self.script = list(script)
+        self.open = False
+        self.opened = 0
+        self.waits: list[float] = []
+
+    def release(self) -> None:
+        self.opened += 1
+        if self.open:
+            raise RuntimeError("release unlocked lock")
+        self.open = True
+
+    def acquire(self, blocking: bool, timeout: float, /) -> bool:
+        self.waits.append(timeout)
+        if not self.open and self.script:
+            self.script.pop(0)()
+        was_open, self.open = self.open, False
+        return was_open
+
+
+# -- threads that run one at a time, in an order that a seed determines
+
+
+class Hang(BaseException):
+    """All actors wait, each for another. No `Exception`, lest what is tested handles it."""
+
+
+class Actor:
+    """A thread that runs when it has the baton."""
+
+    def __init__(self, name: str, function: Callable[[], object]) -> None:
+        self.name = name
+        self.function = function
+        self.baton = threading.Semaphore(0)
+        self.waits_for: Callable[[], object] | None = None
+        self.over = False
+        self.error: BaseException | None = None
+
+
+class Scheduler:
+    """Runs functions in threads of which one runs at a time, and chooses which whenever one of them pauses.
+
+    They pause at the locks that `lock` makes, wherever else `point` is called, and in `wait`. The same
+    seed leads to the same order. If all wait, they hang, and `run` raises.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self._actors: list[Actor] = []
+        self._current: Actor | None = None
+        self._all_over = threading.Event()
+        self._hang: Hang | None = None
+
+    def run(self, **functions: Callable[[], object]) -> None:
+        """Run the functions to their ends; raise what the first of them raised."""
+        self._actors = [Actor(name, function) for name, function in functions.items()]
+        for actor in self._actors:
+            threading.Thread(target=self._run, args=(actor,), name=actor.name, daemon=True).start()
+        self._pass_on()
+        assert self._all_over.wait(PATIENCE), f"they run on: {[a.name for a in self._actors if not a.over]}"
+        if self._hang is not None:
+            raise self._hang
+        for actor in self._actors:
+            if actor.error is not None:
+                raise actor.error
+
+    def point(self) -> None:
+        """Let another one run, maybe. Does nothing outside of `run`."""
+        self.wait(lambda: True)
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Let others run until the condition holds."""
+        actor = self._current
+        if actor is None:
+            assert condition(), "this would wait for ever"
+            return
+        actor.waits_for = condition
+        self._pass_on()
+        actor.baton.acquire()
+        actor.waits_for = None
+        if self._hang is not None:
+            raise self._hang
+        self._current = actor
+
+    def _run(self, actor: Actor) -> None:
+        actor.baton.acquire()
+        if self._hang is None:
+            self._current = actor
+            try:
+                actor.function()
+            except BaseException as error:
+                actor.error = error
+        actor.over = True
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        self._current = None
+        actors = [actor for actor in self._actors if not actor.over]
+        ready = [actor for actor in actors if actor.waits_for is None or actor.waits_for()]
+        if not actors:
+            self._all_over.set()
+        elif self._hang is None and ready:
+            self.random.choice(ready).baton.release()
+        else:
+            if self._hang is None:
+                self._hang = Hang(f"all wait: {[actor.name for actor in actors]}")
+            actors[0].baton.release()  # one after the other comes to its end
+
+    def lock(self) -> ScheduledLock:
+        """A lock whose users pause before and after they have it."""
+        return ScheduledLock(self)
+
+
+class ScheduledLock:
+    """A lock among the threads of a `Scheduler`.
+
+    Attributes:
+        expires: whether a wait with a time-out may end before the lock is free.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._locked = False
+        self.expires: Callable[[], object] = lambda: False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        self._scheduler.wait(lambda: not self._locked or (timeout >= 0 and self.expires()))
+        if self._locked:
+            return False
+        self._locked = True
+        return True
+
+    def release(self) -> None:
+        if not self._locked:
+            raise RuntimeError("release unlocked lock")
+        self._locked = False
+        self._scheduler.point()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.exceptions import ApplicationError, IncompleteResponse, InvalidHeader, InvalidMessage
-from bridge.translate import asgi_response
+from bridge.translate import asgi_response, headers
 from bridge.translate.asgi_response import ASGIResponse, State, unknown
 from bridge.translate.headers import HOP_BY_HOP
 from bridge.types import Message
@@ -1066,7 +1066,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("forgetful")
 def test_the_number_of_remembered_headers_is_bounded() -> None:
-    limit = asgi_response.CACHE_LIMIT
+    limit = headers.CACHE_LIMIT
     most = 0
     for number in range(2 * limit + 10):
         assert headers_of([(b"vary", b"x-%d" % number)]) == [("vary", f"x-{number}")]
@@ -1093,7 +1093,7 @@ def test_headers_that_differ_each_time_or_are_secret_are_not_remembered() -> Non
 
 @pytest.mark.usefixtures("forgetful")
 def test_long_values_are_not_remembered() -> None:
-    limit = asgi_response.CACHED_VALUE_LIMIT
+    limit = headers.CACHED_VALUE_LIMIT
     headers_of([(b"vary", b"x" * (limit + 1))])
     assert asgi_response._pair_cache == {}
     headers_of([(b"vary", b"x" * limit)])
