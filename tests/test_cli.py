@@ -73,15 +73,15 @@ class Without:
 
 sys.meta_path.insert(0, Without())
 from bridge.cli import main
-sys.exit(main(["serve", "shop"]))
+sys.exit(main(["serve", "shop", *{options!r}]))
 """
 
 
-def without(missing: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def without(missing: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """`bridge serve shop` where a module cannot be imported."""
     write(folder / "shop.py")
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT.format(missing=missing)],
+        [sys.executable, "-c", WITHOUT.format(missing=missing, options=list(options))],
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -99,6 +99,22 @@ def test_a_library_that_is_not_installed_is_named_with_what_to_type(tmp_path: Pa
     (line,) = done.stderr.splitlines()
     assert line.startswith("bridge: ")
     assert f"needs {missing}, which is not installed: pip install 'wsgi-asgi-bridge[serve]'" in line
+
+
+def test_a_server_that_is_not_installed_is_named_with_what_to_type(tmp_path: Path) -> None:
+    done = without("waitress", tmp_path, "--server", "waitress")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "bridge: `bridge serve --server waitress` needs waitress, which is not installed: "
+        "pip install 'wsgi-asgi-bridge[waitress]'"
+    )
+
+
+def test_another_server_needs_no_uvicorn(tmp_path: Path) -> None:
+    done = without("uvicorn", tmp_path, "--server", "waitress", "--", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "--url-prefix" in done.stdout
 
 
 def test_a_broken_installation_of_a_library_is_not_called_missing(tmp_path: Path) -> None:

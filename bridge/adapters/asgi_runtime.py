@@ -63,6 +63,7 @@ class Settings(NamedTuple):
     read_ahead: int
     disconnect_grace: float
     background_wait: float | None
+    local_class: Any = None  # of threads, when the adapter was made
 
 
 class Runtime:
@@ -151,7 +152,7 @@ class Runtime:
         return self._thread
 
     def _begin(self) -> None:
-        if patched_late():
+        if self.settings.local_class is not None and patched_late(self.settings.local_class):
             logger.warning(
                 "gevent has patched this process after the app was imported, so the app's blocking calls in "
                 "threads may hang; run gevent.monkey.patch_all() first (with gunicorn --preload, at the top "

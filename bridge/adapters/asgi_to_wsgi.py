@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..engines import gates as gates  # early, so that it knows what gevent patches later
+from ..engines.gates import thread_local_class
 from ..exceptions import AdapterClosed, BodyTooLarge, LoopGone, RequestError, UsageError
 from ..translate.scope import ScopeBuilder
 from ..types import ASGIApp, Environ
@@ -143,6 +143,7 @@ class ASGIToWSGI:
             read_ahead,
             float(disconnect_grace),
             background_wait,
+            thread_local_class(),
         )
         if interface is Interface.ASGI2:
             from .as_asgi import single_callable

@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-_local_at_import = _thread._local
-
 
 class Gate(Protocol):
     """A binary semaphore: closed when it is made, and whenever somebody has gone through.
@@ -44,15 +42,27 @@ def native(name: str) -> Any:
     return getattr(_thread, name) if get_original is None else get_original("_thread", name)
 
 
-def patched_late() -> bool:
-    """Whether gevent has patched the process after this module was imported.
+def thread_local_class() -> Any:
+    """What `threading.local` is at this moment, for `patched_since`."""
+    return _thread._local
+
+
+_local_at_import = _thread._local
+
+
+def patched_late(before: Any = _local_at_import) -> bool:
+    """Whether gevent has patched the process since `thread_local_class` gave `before`, or since import.
 
     What was imported by then may hold on to `threading.local` and locks that do not know greenlets.
     """
-    monkey: Any = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
-        return False
-    return _local_at_import is not _thread._local
+    return threads_are_greenlets() and before is not _thread._local
+
+
+def threads_are_greenlets() -> bool:
+    """Whether gevent has patched `threading`."""
+    # There may be a module without contents, while another thread imports it.
+    asked: Any = getattr(sys.modules.get("gevent.monkey"), "is_module_patched", None)
+    return asked is not None and bool(asked("threading"))
 
 
 def new_gate(allocate_lock: Callable[[], Any]) -> Gate:

@@ -34,7 +34,7 @@ from typing import Any
 
 from ..exceptions import LoopGone, UsageError
 from .asyncio_port import AsyncioPort
-from .gates import Latch, native
+from .gates import Latch, native, threads_are_greenlets
 
 logger = logging.getLogger("bridge.loop")
 
@@ -231,7 +231,7 @@ class LoopThread:
             raise UsageError(
                 "loop_factory returned an event loop that runs already; give it as loop, or make a new one"
             )
-        if _threads_are_greenlets() and type(loop).__module__.partition(".")[0] == "uvloop":
+        if threads_are_greenlets() and type(loop).__module__.partition(".")[0] == "uvloop":
             loop.close()
             raise UsageError(
                 "uvloop cannot run threads that gevent has patched, so blocking calls of the app would "
@@ -341,15 +341,10 @@ class LoopThread:
 
 def _start_native_thread(target: Callable[[], None], name: str) -> None:
     """Start a daemon thread of the operating system, in an empty context."""
-    if _threads_are_greenlets():
+    if threads_are_greenlets():
         native("start_new_thread")(target, ())
         return
     options: dict[str, Any] = {}
     if sys.version_info >= (3, 14):
         options["context"] = contextvars.Context()  # it may inherit the caller's otherwise
     threading.Thread(target=target, name=name, daemon=True, **options).start()
-
-
-def _threads_are_greenlets() -> bool:
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))

@@ -1,8 +1,10 @@
-"""The options of `bridge serve`: its own, and Uvicorn's as Uvicorn defines them."""
+"""The options of `bridge serve`: its own, Uvicorn's as Uvicorn defines them, and those of all servers."""
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,8 +13,11 @@ import uvicorn
 from click.testing import CliRunner, Result
 from uvicorn.config import LOGGING_CONFIG
 
-from bridge.serving import command as command_module
+from bridge.exceptions import UsageError
+from bridge.serving import uvicorn_server
 from bridge.serving.command import command
+from bridge.serving.servers import DEFAULT, SERVERS, Server
+from bridge.serving.settings import Settings
 from bridge.serving.worker import Order
 
 
@@ -25,7 +30,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Order, dict[str, Any]]
         calls.append((order, dict(options)))
         return 0
 
-    monkeypatch.setattr(command_module, "serve", serve)
+    monkeypatch.setattr(uvicorn_server, "serve", serve)
     for name in ("UVICORN_PORT", "UVICORN_THREADS", "WEB_CONCURRENCY"):
         monkeypatch.delenv(name, raising=False)
     return calls
@@ -135,3 +140,145 @@ def test_uvicorns_command_is_left_as_it_is() -> None:
     (option,) = (param for param in theirs.params if param.name == "timeout_graceful_shutdown")
     assert isinstance(option, click.Option)
     assert "--reload" not in (option.help or "")
+
+
+# --- other servers
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Order, Settings]]:
+    """What would be served on another server than Uvicorn, instead of serving it."""
+    calls: list[tuple[str, Order, Settings]] = []
+
+    def runner(server: Server) -> Any:
+        if server.name == DEFAULT:
+            return uvicorn_server
+
+        def serve(order: Order, settings: Settings) -> int:
+            calls.append((server.name, order, settings))
+            return 0
+
+        return types.SimpleNamespace(serve=serve)
+
+    monkeypatch.setattr(Server, "runner", runner)
+    return calls
+
+
+def test_another_server_gets_the_common_options(elsewhere: list[tuple[str, Order, Settings]]) -> None:
+    arguments = (
+        "--host ::1 --port 0 --workers 2 --threads 7 --reload --root-path /x --log-level debug --access-log "
+        "--timeout-graceful-shutdown 0 --factory --interface asgi3 --app-dir src"
+    )
+    assert invoke("shop:make", "--server", "gunicorn", *arguments.split()).exit_code == 0
+    assert invoke("--server=gunicorn", *arguments.split(), "shop:make").exit_code == 0
+    first, second = elsewhere
+    assert first == second
+    assert first == (
+        "gunicorn",
+        Order("shop:make", "asgi", True, 7, "src"),
+        Settings(
+            host="::1",
+            port=0,
+            workers=2,
+            threads=7,
+            reload=True,
+            root_path="/x",
+            log_level="debug",
+            access_log=True,
+            timeout_graceful_shutdown=0,
+        ),
+    )
+
+
+def test_what_is_not_given_is_left_to_the_server(elsewhere: list[tuple[str, Order, Settings]]) -> None:
+    env = {"UVICORN_PORT": "9", "UVICORN_SERVER": "waitress"}
+    assert invoke("shop", "--server", "cheroot", env=env).exit_code == 0
+    assert elsewhere == [("cheroot", Order("shop"), Settings())]
+
+
+def test_files_for_tls_must_be_there(elsewhere: list[tuple[str, Order, Settings]], tmp_path: Path) -> None:
+    (tmp_path / "c.pem").touch()
+    cert = str(tmp_path / "c.pem")
+    assert invoke("shop", "--server=granian", "--ssl-certfile", cert).exit_code == 0
+    assert elsewhere[0][2] == Settings(ssl_certfile=cert)
+    assert "does not exist" in invoke("shop", "--server=granian", "--ssl-certfile", "nowhere").output
+
+
+def test_what_stands_behind_is_for_the_server(elsewhere: list[tuple[str, Order, Settings]]) -> None:
+    """Whatever it is: another `--`, an option of ours, a word."""
+    further = ["--workers", "3", "--", "--server", "x", "word"]
+    assert invoke("shop", "--server", "gunicorn", "--workers", "2", "--", *further).exit_code == 0
+    ((_, _, settings),) = elsewhere
+    assert settings == Settings(workers=2, further=tuple(further))
+
+
+def test_an_option_of_uvicorn_is_none_of_another_server(elsewhere: list[tuple[str, Order, Settings]]) -> None:
+    result = invoke("shop", "--server", "gunicorn", "--limit-concurrency", "5")
+    assert result.exit_code == 2
+    assert "No such option" in result.output
+    assert "Those of Gunicorn stand behind `--`, and `gunicorn --help` lists them." in result.output
+    assert "stand behind" not in invoke("shop", "--limit-concurency", "5").output
+    assert elsewhere == []
+
+
+def test_an_option_that_the_server_lacks_says_why(elsewhere: list[tuple[str, Order, Settings]]) -> None:
+    with pytest.raises(UsageError, match="--workers has no meaning on Waitress: it serves in one process"):
+        invoke("shop", "--server", "waitress", "--workers", "2")
+    assert elsewhere == []
+
+
+@pytest.mark.parametrize("arguments", [["--server", "apache"], ["--server=apache"], ["--server"]])
+def test_a_server_that_nobody_knows(arguments: list[str]) -> None:
+    result = invoke("shop", *arguments)
+    assert result.exit_code == 2
+    assert "--server" in result.output
+
+
+def test_the_last_server_counts(elsewhere: list[tuple[str, Order, Settings]]) -> None:
+    assert invoke("shop", "--server", "uvicorn", "--server", "waitress").exit_code == 0
+    assert elsewhere[0][0] == "waitress"
+
+
+@pytest.mark.parametrize("server", [name for name in SERVERS if name != DEFAULT])
+def test_the_help_shows_what_a_server_has(server: str) -> None:
+    for arguments in (["--help", "--server", server], ["--server", server, "--help"]):
+        text = invoke(*arguments).output
+        for name in ("host", "threads", "workers", "reload", "root_path", "log_level", "ssl_certfile"):
+            shown = f"--{name.replace('_', '-')} " in text
+            assert shown is (name not in SERVERS[server].lacks), name
+        assert f"`{SERVERS[server].program} --help` lists them" in text
+        assert "Options of Uvicorn" not in text
+
+
+# --- options of Uvicorn behind `--`
+
+
+def test_uvicorns_options_may_stand_behind_as_well(served: list[tuple[Order, dict[str, Any]]]) -> None:
+    arguments = ("--limit-concurrency", "5", "--no-access-log", "--app-dir", "src", "--header", "A:b")
+    assert invoke("shop", "--port", "9", "--", *arguments).exit_code == 0
+    ((order, options),) = served
+    assert order == Order("shop", directory="src")
+    assert (options["port"], options["limit_concurrency"], options["access_log"]) == (9, 5, False)
+    assert options["headers"] == [("A", "b")]
+
+
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        ("--no-such", "No such option"),
+        ("--port x", "not a valid integer"),
+        ("word", "unexpected extra argument"),
+    ],
+)
+def test_what_is_wrong_behind(served: list[tuple[Order, dict[str, Any]]], behind: str, said: str) -> None:
+    result = invoke("shop", "--", *behind.split())
+    assert result.exit_code == 2
+    assert said in result.output
+    assert served == []
+
+
+def test_the_same_before_and_behind(served: list[tuple[Order, dict[str, Any]]]) -> None:
+    with pytest.raises(UsageError, match="--port stands before `--` and behind it"):
+        invoke("shop", "--port", "9", "--", "--port", "9")
+    assert invoke("shop", "--", "--port", "9", env={"UVICORN_PORT": "8"}).exit_code == 0
+    assert served[0][1]["port"] == 9

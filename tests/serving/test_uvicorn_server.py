@@ -10,18 +10,18 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bridge_command import PATIENCE, Serving, command, serving
-from support.serve_apps import write
+from support.serve_apps import certificate, write
 from support.served import wait_until
 
 from bridge.serving import uvicorn_server
-from bridge.serving.uvicorn_server import GRACE, GRACE_WITH_RELOAD, serve
+from bridge.serving.settings import GRACE
+from bridge.serving.uvicorn_server import GRACE_WITH_RELOAD, serve
 from bridge.serving.worker import SHUTDOWN_TIMEOUT, Order
 
 FACTS = """
@@ -243,41 +243,6 @@ def test_a_file_descriptor(tmp_path: Path) -> None:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 assert client.makefile("rb").read().endswith(b"asgi")
             assert server.stop() == 0
-
-
-def certificate(folder: Path) -> tuple[str, str]:
-    """Files with a key and a certificate for 127.0.0.1."""
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(timezone.utc)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    (folder / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    return "key.pem", "cert.pem"
 
 
 def test_tls(tmp_path: Path) -> None:

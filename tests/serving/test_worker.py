@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from support.drive import serve
 from support.serve_apps import ASGI, WSGI, write
 
-from bridge import WSGIToASGI
-from bridge.exceptions import TargetError, UsageError
+from bridge import ASGIToWSGI, WSGIToASGI
+from bridge.exceptions import StartupFailed, TargetError, UsageError
 from bridge.serving.worker import ENVIRONMENT, Order, create_app, load
 
 MULTIPROCESS = """
@@ -27,7 +28,7 @@ def answer_of(app: Any) -> bytes:
 
 def test_an_order_survives_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
-    order = Order('shop:make("é")', "wsgi", True, 7, "src", True)
+    order = Order('shop:make("é")', "wsgi", True, 7, "src", True, "both")
     order.to_environment()
     assert Order.from_environment() == order
 
@@ -59,7 +60,7 @@ def test_the_threads_are_counted(folder: Path) -> None:
     write(folder / "work_b.py")
     loaded = load(Order("work_b:app", threads=3))
     assert "(3 threads)" in str(loaded)
-    assert loaded.wrapped is not None
+    assert isinstance(loaded.wrapped, WSGIToASGI)
     assert loaded.wrapped.pool.threads == 3
     with pytest.raises(UsageError):
         load(Order("work_b:app", threads=0))
@@ -70,7 +71,7 @@ def test_the_app_is_told_whether_it_is_alone(folder: Path, multiprocess: bool) -
     write(folder / "work_c.py", MULTIPROCESS)
     loaded = load(Order("work_c:app", multiprocess=multiprocess))
     assert answer_of(loaded.app) == str(multiprocess).encode()
-    assert loaded.wrapped is not None
+    assert isinstance(loaded.wrapped, WSGIToASGI)
     assert loaded.wrapped.pool.drain(5.0)
 
 
@@ -114,7 +115,7 @@ def test_the_interface_may_be_forced(folder: Path) -> None:
         load(Order("work_g:app"))
     loaded = load(Order("work_g:app", interface="wsgi"))
     assert answer_of(loaded.app) == b"forced"
-    assert loaded.wrapped is not None
+    assert isinstance(loaded.wrapped, WSGIToASGI)
     assert loaded.wrapped.pool.drain(5.0)
     assert load(Order("work_g:app", interface="asgi")).wrapped is None
 
@@ -133,3 +134,77 @@ def test_the_factory_for_other_servers_reads_the_environment(
     assert isinstance(app, WSGIToASGI)
     assert answer_of(app) == b"app"
     assert app.pool.drain(5.0)
+
+
+LIVES = """
+happened = []
+
+async def app(scope, receive, send):
+    happened.append((await receive())["type"])
+    await send({"type": "lifespan.startup.complete"})
+    happened.append((await receive())["type"])
+    await send({"type": "lifespan.shutdown.complete"})
+
+async def broken(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+
+
+def test_an_asgi_app_is_wrapped_for_a_wsgi_server(folder: Path) -> None:
+    write(folder / "work_j.py", ASGI.format(name="app"))
+    loaded = load(Order("work_j:app", threads=3, speaks="wsgi"))
+    assert isinstance(loaded.app, ASGIToWSGI)
+    assert loaded.wrapped is loaded.app
+    assert str(loaded).endswith("is an ASGI app (coroutine function); serving it through ASGIToWSGI")
+
+
+@pytest.mark.parametrize("speaks", ["wsgi", "both"])
+def test_a_wsgi_app_is_served_as_it_is_where_that_is_possible(folder: Path, speaks: str) -> None:
+    write(folder / "work_k.py")
+    loaded = load(Order("work_k:app", threads=3, speaks=speaks))
+    assert loaded.app is loaded.found.app
+    assert loaded.wrapped is None
+    loaded.start()  # there is nothing to start
+    loaded.close()
+
+
+def test_an_asgi_app_is_served_as_it_is_where_both_can_be(folder: Path) -> None:
+    write(folder / "work_l.py", ASGI.format(name="app"))
+    loaded = load(Order("work_l:app", speaks="both"))
+    assert loaded.app is loaded.found.app
+    assert loaded.wrapped is None
+
+
+def test_a_server_speaks_what_is_known(folder: Path) -> None:
+    with pytest.raises(UsageError, match="asgi, wsgi, both; got 'fcgi'"):
+        load(Order("work_l:app", speaks="fcgi"))
+
+
+def test_an_app_is_started_and_ended(folder: Path) -> None:
+    write(folder / "work_m.py", LIVES)
+    loaded = load(Order("work_m:app", speaks="wsgi"))
+    happened = sys.modules["work_m"].happened
+    assert happened == []
+    loaded.start()
+    assert happened == ["lifespan.startup"]
+    loaded.close()
+    assert happened == ["lifespan.startup", "lifespan.shutdown"]
+
+
+def test_an_adapter_of_the_users_is_started_as_well(folder: Path) -> None:
+    write(folder / "work_n.py", LIVES + "from bridge import ASGIToWSGI\nsite = ASGIToWSGI(app)\n")
+    loaded = load(Order("work_n:site", speaks="wsgi"))
+    assert loaded.wrapped is None
+    loaded.start()
+    assert sys.modules["work_n"].happened == ["lifespan.startup"]
+    loaded.close()
+
+
+@pytest.mark.req("L-07")
+def test_an_app_that_does_not_start_is_not_served(folder: Path) -> None:
+    write(folder / "work_o.py", LIVES)
+    loaded = load(Order("work_o:broken", speaks="wsgi"))
+    with pytest.raises(StartupFailed, match="no database"):
+        loaded.start()
+    loaded.close()
