@@ -34,6 +34,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 PAGE = DOCS / "explanation" / "comparison.md"
 BEGIN, END = "<!-- compared: begin -->", "<!-- compared: end -->"
+"""Around the table. That of the other direction, by `_compare_asgi.py`, has marks of its own."""
 
 LIMIT = 4.0
 """Seconds after which a probe has failed: none waits for anything but its adapter."""
@@ -49,7 +50,7 @@ ADAPTERS = {
     "uvicorn": "uvicorn",
     "hypercorn": "hypercorn",
 }
-"""The adapters by the names that `benchmarks.contenders` has for them, and where each comes from."""
+"""The adapters, by the names of `benchmarks.wsgi_under_asgi.adapters`, and where each comes from."""
 
 
 class Build(Protocol):
@@ -755,7 +756,7 @@ async def trio_exchange(app: Any) -> bool:
 
 def ask(adapter: str, name: str) -> bool:
     """The answer of one adapter to one probe, in this process. Leaves blocked threads behind, perhaps."""
-    from benchmarks.contenders import BY_NAME
+    from benchmarks.wsgi_under_asgi.adapters import BY_NAME
 
     warnings.simplefilter("ignore")
 

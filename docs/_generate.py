@@ -4,14 +4,16 @@ A page says `<!-- generate: NAME -->` where the result of `GENERATORS[NAME]` bel
 
     environ-keys       every environ key: where it comes from, an example, the requirement behind it
     environ-losses     what of a scope does not come through, with the scope and the environ side by side
+    scope-keys         the same for the other direction: every key of a scope
+    scope-losses       what of an environ does not come through
     exception-tree     every exception, from the docstring of bridge.exceptions
     exceptions, types  an entry for each public name of that module, for mkdocstrings to fill in
     serve-help         the output of `bridge serve --help`
     requirements       each requirement and the tests that prove it, from tests/support/conformance.py
 
-The examples are not written down anywhere: they are what the adapter makes of a scope while the site
-is built. A key that the adapter sets and `_environ.toml` does not explain fails the build, and so
-does one that is explained and not set.
+The examples are not written down anywhere: they are what the adapters make of a scope or an environ
+while the site is built. A key that an adapter sets and `_environ.toml` or `_scope.toml` does not explain
+fails the build, and so does one that is explained and not set.
 
 Comments of the form `<!-- check ... -->` and `<!-- use: PAGE -->`, and the word `no-run` behind the name
 of a language, are for tests/test_docs.py, which runs the examples. They are taken out here.
@@ -24,6 +26,7 @@ import asyncio
 import copy
 import importlib
 import importlib.util
+import io
 import re
 import sys
 import textwrap
@@ -32,7 +35,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bridge import WSGIToASGI, exceptions, types
+from bridge import ASGIToWSGI, WSGIToASGI, exceptions, types
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -77,6 +80,36 @@ SCOPE: dict[str, Any] = {
 """The request of the examples: it has everything that an environ key can come from."""
 
 
+ENVIRON: dict[str, Any] = {
+    "REQUEST_METHOD": "POST",
+    "SCRIPT_NAME": "/shop",
+    "PATH_INFO": "/caf\u00c3\u00a9/a/b",
+    "QUERY_STRING": "page=2",
+    "REQUEST_URI": "/shop/caf%C3%A9/a%2Fb?page=2",
+    "SERVER_PROTOCOL": "HTTP/2.0",
+    "SERVER_NAME": "192.0.2.10",
+    "SERVER_PORT": "443",
+    "REMOTE_ADDR": "203.0.113.7",
+    "REMOTE_PORT": "51234",
+    "CONTENT_TYPE": "application/json",
+    "CONTENT_LENGTH": "2",
+    "HTTP_HOST": "shop.example",
+    "HTTP_ACCEPT": "text/html,application/json",
+    "HTTP_COOKIE": "sid=7; theme=dark",
+    "SSL_PROTOCOL": "TLSv1.3",
+    "SSL_CLIENT_S_DN": "CN=ada",
+    "wsgi.version": (1, 0),
+    "wsgi.url_scheme": "https",
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+    "wsgi.early_hints": lambda headers: None,
+    "gunicorn.http2.send_trailers": lambda headers: None,
+}
+"""The same request for the other direction: it has everything that a key of a scope can come from."""
+
+
 class GenerationError(Exception):
     """What is written down does not agree with the code; the message says what to change."""
 
@@ -107,6 +140,39 @@ def environ_of(scope: Mapping[str, Any]) -> dict[str, Any] | int:
     return seen or statuses[0]
 
 
+def scope_of(environ: Mapping[str, Any]) -> dict[str, Any] | int:
+    """The scope that an application gets for `environ`, or the status with which it is refused."""
+    seen: dict[str, Any] = {}
+    statuses: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            scope["state"]["started"] = True
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        seen.update(scope)
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+        statuses.append(status)
+
+    with ASGIToWSGI(application) as adapter:
+        body: Any = adapter({"wsgi.input": io.BytesIO(b"{}"), **environ}, start_response)
+        list(body)
+        body.close()
+    return seen or int(statuses[0].partition(" ")[0])
+
+
+def flat(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """A scope with each of its extensions as a key, as the tables name them."""
+    extensions = {f'extensions["{name}"]': value for name, value in scope["extensions"].items()}
+    return {**scope, **extensions}
+
+
 # --- the tables
 
 
@@ -115,7 +181,7 @@ def environ_keys() -> str:
     environ = environ_of(SCOPE)
     assert isinstance(environ, dict), "the request of the examples was refused"
     rows = _toml(DOCS / "_environ.toml")["key"]
-    _check_complete(environ, [row["name"] for row in rows])
+    _check_complete(environ, [row["name"] for row in rows], "_environ.toml")
     head = ["| key | comes from | in the example | what to know | requirement |", "|---|---|---|---|---|"]
     lines: list[str] = []
     group = None
@@ -145,6 +211,51 @@ def environ_losses() -> str:
             )
         lines.append(_row(row["what"], "<br>".join(shown), made, row["why"], _proofs(row["reqs"])))
     return "\n".join(lines)
+
+
+def scope_keys() -> str:
+    """A table for each group of keys in `_scope.toml`."""
+    scope = scope_of(ENVIRON)
+    assert isinstance(scope, dict), "the request of the examples was refused"
+    shown = flat(scope)
+    rows = _toml(DOCS / "_scope.toml")["key"]
+    _check_complete(shown, [row["name"] for row in rows], "_scope.toml")
+    head = ["| key | comes from | in the example | what to know | requirement |", "|---|---|---|---|---|"]
+    lines: list[str] = []
+    group = None
+    for row in rows:
+        if row["group"] != group:
+            group = row["group"]
+            lines += ["", f"## {group}", "", *head]
+        example = row.get("example") or _code(shown[row["name"]])
+        lines.append(
+            _row(f"`{row['name']}`", row["from"], example, row.get("note", ""), _proofs(row["reqs"]))
+        )
+    return "\n".join(lines)
+
+
+def scope_losses() -> str:
+    """What does not come through unchanged: an environ, and what the adapter makes of it."""
+    lines = ["| what | in the environ | in the scope | why | requirement |", "|---|---|---|---|---|"]
+    for row in _toml(DOCS / "_scope.toml")["loss"]:
+        change = ast.literal_eval(row["environ"])
+        scope = scope_of({key: value for key, value in {**ENVIRON, **change}.items() if value is not None})
+        shown = [f"`{key}`: {'absent' if value is None else _code(value)}" for key, value in change.items()]
+        if isinstance(scope, int):
+            made = f"none: answered with {scope}"
+        else:
+            made = "<br>".join(_shown(scope, name) for name in row["show"])
+        lines.append(_row(row["what"], "<br>".join(shown), made, row["why"], _proofs(row["reqs"])))
+    return "\n".join(lines)
+
+
+def _shown(scope: Mapping[str, Any], name: str) -> str:
+    """A key of a scope, or `headers: x`, and what it holds."""
+    key, _, header = name.partition(": ")
+    if not header:
+        return f"`{key}`: {_code(scope[key])}"
+    values = [value for known, value in scope["headers"] if known == header.encode("ascii")]
+    return f"`{header}`: " + ", ".join(map(_code, values)) if values else f"no header `{header}`"
 
 
 def requirements() -> str:
@@ -195,6 +306,8 @@ def serve_help() -> str:
 GENERATORS: dict[str, Callable[[], str]] = {
     "environ-keys": environ_keys,
     "environ-losses": environ_losses,
+    "scope-keys": scope_keys,
+    "scope-losses": scope_losses,
     "exception-tree": exception_tree,
     "exceptions": lambda: entries(exceptions),
     "types": lambda: entries(types),
@@ -223,13 +336,13 @@ def _toml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_complete(environ: Mapping[str, Any], names: Iterable[str]) -> None:
+def _check_complete(made: Mapping[str, Any], names: Iterable[str], file: str) -> None:
     patterns = [re.compile(re.escape(name).replace(r"\*", ".+")) for name in names]
-    unexplained = [key for key in environ if not any(pattern.fullmatch(key) for pattern in patterns)]
-    unset = [pattern.pattern for pattern in patterns if not any(map(pattern.fullmatch, environ))]
+    unexplained = [key for key in made if not any(pattern.fullmatch(key) for pattern in patterns)]
+    unset = [pattern.pattern for pattern in patterns if not any(map(pattern.fullmatch, made))]
     if unexplained or unset:
         raise GenerationError(
-            f"docs/_environ.toml: not explained: {', '.join(unexplained) or 'none'}; "
+            f"docs/{file}: not explained: {', '.join(unexplained) or 'none'}; "
             f"explained, but not set by the adapter: {', '.join(unset) or 'none'}"
         )
 
@@ -255,7 +368,7 @@ def _proofs(ids: Iterable[str]) -> str:
     parts = []
     for requirement_id in ids:
         if requirement_id not in known:
-            raise GenerationError(f"docs/_environ.toml: there is no requirement {requirement_id}")
+            raise GenerationError(f"there is no requirement {requirement_id}, which a table names")
         # The sources stand in italics after what is required; C-nn are entries of a register of choices.
         sources = _SOURCES.findall(known[requirement_id].text)
         clauses = [re.sub(r"; C-\d+|C-\d+; |^C-\d+", "", source).rstrip(". ") for source in sources]

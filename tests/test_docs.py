@@ -3,11 +3,12 @@
 In README.md and the pages under docs/,
 
 - each ```python block runs, in a fresh interpreter and one namespace for the page. One with a
-  `title="x.py"` is written to that file and imported;
+  `title="x.py"` is written to that file and imported. A title that no module can have, such as that of a
+  configuration file, is written only;
 - `<!-- check ... -->` holds Python that runs at its place in that namespace, and asserts what the example
   does. `get`, `request` and `serving` are there for it, see below;
 - each command of a ```console block is looked up in its program's own help, and a server is started and
-  asked for `/`;
+  asked for `/`. So is a script of the page that serves: it listens where its text says 8000;
 - `no-run` behind the language of a block: the Python must compile, the options must exist, no more;
 - `<!-- use: PAGE -->` takes the files of another page.
 
@@ -106,16 +107,36 @@ def files_of(page: str) -> list[Block]:
     for block in blocks_on(page):
         if block.kind == "use":
             found += files_of(f"docs/{block.text.strip()}")
-        elif block.title and block.kind == "python":
+        elif block.title:
             found.append(block)
     return found
+
+
+def is_module(block: Block) -> bool:
+    """Whether a file is one that can be imported, and not a configuration file."""
+    return block.kind == "python" and all(
+        part.isidentifier() for part in Path(block.title).with_suffix("").parts
+    )
 
 
 # --- for the checks on the pages
 
 
+def is_wsgi(app: Any) -> bool:
+    from bridge.translate.interface import Interface, interface_of
+
+    return interface_of(app).interface is Interface.WSGI
+
+
 def request(app: Any, method: str, url: str, content: Any = None, **options: Any) -> httpx2.Response:
-    """Ask an ASGI app, in this process. Pieces as `content` make a body of unknown length."""
+    """Ask an app of either kind, in this process. Pieces as `content` make a body of unknown length."""
+    if is_wsgi(app):
+        from support.wsgi_client import client_for
+
+        # Not strict: middleware of WSGI frameworks changes the environ.
+        with client_for(app, strict=False) as browser:
+            answered: httpx2.Response = browser.request(method, url, content=content, **options)
+            return answered
 
     async def main() -> httpx2.Response:
         body = content
@@ -136,13 +157,17 @@ def request(app: Any, method: str, url: str, content: Any = None, **options: Any
 
 
 def get(app: Any, url: str, **options: Any) -> httpx2.Response:
-    """Ask an ASGI app by GET, in this process."""
+    """Ask an app by GET, in this process."""
     return request(app, "GET", url, **options)
 
 
 @contextlib.contextmanager
 def serving(app: Any) -> Iterator[httpx2.Client]:
-    """Serve an app on Uvicorn, lifespan included; gives a client for it."""
+    """Serve an app, lifespan included, and give a client for it: on Uvicorn, or a threaded WSGI server."""
+    if is_wsgi(app):
+        with serving_wsgi(app) as client:
+            yield client
+        return
     import uvicorn
 
     config = uvicorn.Config(app, port=0, lifespan="on", log_level="warning", timeout_graceful_shutdown=5)
@@ -163,6 +188,24 @@ def serving(app: Any) -> Iterator[httpx2.Client]:
         thread.join(30)
 
 
+@contextlib.contextmanager
+def serving_wsgi(app: Any) -> Iterator[httpx2.Client]:
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=30) as client:
+            yield client
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(30)
+        if isinstance(app, bridge.ASGIToWSGI):
+            app.close()
+
+
 # --- examples
 
 
@@ -174,14 +217,18 @@ def run_page(page: str) -> None:
         if block not in blocks_on(page):
             Path(block.title).write_text(block.text, encoding="utf-8")
     for block in blocks_on(page):
-        if block.kind not in ("python", "check") or not block.runs:
-            continue
         if block.title:
             path = Path(block.title)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
-            importlib.invalidate_caches()
-            importlib.import_module(path.with_suffix("").as_posix().replace("/", "."))
+        if block.kind not in ("python", "check") or not block.runs:
+            continue
+        if block.title:
+            if is_module(block):
+                importlib.invalidate_caches()
+                importlib.import_module(path.with_suffix("").as_posix().replace("/", "."))
+            else:
+                compile(block.text, block.title, "exec")
         else:
             # So that a traceback counts lines as the page does; the block begins below its fence.
             code = compile("\n" * block.line + block.text, str(ROOT / page), "exec")
@@ -224,11 +271,19 @@ def test_the_examples_of_a_page_do_what_it_says(
     # Tests that set Django up in this process leave it here, for servers to inherit.
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     in_a_fresh_interpreter(page, tmp_path)
+    texts = {block.title: block.text for block in files_of(page)}
     for command in served_commands(page):
         argv = shlex.split(command)
 
         def started(port: int, argv: list[str] = argv) -> list[str]:
-            return [*executable(argv[0]), *argv[1:], *SERVERS[argv[0]](HOST, port)]
+            if argv[0] == "python":
+                script = tmp_path / argv[1]
+                script.write_text(texts[argv[1]].replace("8000", str(port)), encoding="utf-8")
+                return [sys.executable, *argv[1:]]
+            where = SERVERS[argv[0]](HOST, port)
+            if argv[0] == "waitress-serve":  # which takes no options behind the application
+                return [*executable(argv[0]), *where, *argv[1:]]
+            return [*executable(argv[0]), *argv[1:], *where]
 
         with run_server(started, tmp_path, environment()) as server:
             try:
@@ -238,7 +293,9 @@ def test_the_examples_of_a_page_do_what_it_says(
             assert answer.status_code < 500, f"{page}: {command}\n{server.output()}"
             if argv[0] == "bridge":
                 # With --reload it is a child that says so, perhaps after the socket is there.
-                assert " on Uvicorn at http://" in server.output(), f"{page}: {command}\n{server.output()}"
+                assert re.search(r" on \w+ .*at http://", server.output()), (
+                    f"{page}: {command}\n{server.output()}"
+                )
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -281,6 +338,8 @@ SERVERS: Mapping[str, Any] = {
     "daphne": lambda host, port: ["--port", str(port)],
     "granian": lambda host, port: ["--port", str(port), "--workers-kill-timeout", "2"],
     "gunicorn": lambda host, port: ["--bind", f"{host}:{port}", "--no-control-socket"],
+    "waitress-serve": lambda host, port: ["--host", host, "--port", str(port)],
+    "uwsgi": lambda host, port: ["--http-socket", f"{host}:{port}"],
 }
 """By program: what makes it listen where the test wants it to, and leave when the test is over."""
 
@@ -310,8 +369,13 @@ def served_commands(page: str) -> list[str]:
         for block in blocks_on(page)
         if block.kind == "console" and block.runs
         for command in commands_of(block)
-        if shlex.split(command)[0] in SERVERS
+        if shlex.split(command)[0] in SERVERS or is_script(page, shlex.split(command))
     ]
+
+
+def is_script(page: str, argv: list[str]) -> bool:
+    """Whether a command starts a script of its page that serves."""
+    return argv == ["python", "serve.py"] and "serve.py" in {block.title for block in files_of(page)}
 
 
 @functools.cache
@@ -355,6 +419,9 @@ def check_command(argv: list[str]) -> None:
         check_options(arguments, help_of(sys.executable, "-m", program, *subcommand))
         for argument in arguments:
             assert not argument.startswith("tests/") or (ROOT / argument).exists(), argument
+    elif program == "mod_wsgi-express":  # an extra, which needs a C compiler
+        if (Path(sys.executable).parent / program).exists():
+            check_options(arguments, help_of(*executable(program), arguments[0]))
     elif program == "run" and argv[0] == ".ci/run":
         assert (ROOT / argv[0]).exists()
     elif program == "bridge" and arguments == ["--version"]:
@@ -379,7 +446,7 @@ def check_options(arguments: list[str], known: str) -> None:
 
 
 def check_python(arguments: list[str]) -> None:
-    if arguments[:2] == ["-m", "venv"]:
+    if arguments[:2] == ["-m", "venv"] or arguments == ["serve.py"]:
         return
     if arguments[0] == "-m":
         check_options(arguments[2:], help_of(sys.executable, *arguments[:2]))
@@ -414,6 +481,8 @@ def test_commands_have_only_options_that_exist(page: str) -> None:
         "uvicorn app:app --no-such-option",
         "hypercorn app:app --no-such-option",
         "gunicorn app:app --worker-clas asgi",
+        "waitress-serve --no-such-option app:app",
+        "uwsgi --no-such-option app.ini",
         "pip install '.[no-such-extra]'",
         "python tests/support/conformance.py --no-such-option",
         "no-such-program",
@@ -437,10 +506,10 @@ def test_the_options_of_the_serve_guide_are_in_its_help() -> None:
 
 
 def test_defaults_are_as_written() -> None:
-    """The pages on threads, uploads and streaming, and the docstrings, give these numbers."""
-    from bridge.adapters import refusals, wsgi_input, wsgi_to_asgi
-    from bridge.engines import thread_pool
-    from bridge.serving import uvicorn_server
+    """The pages on threads, uploads, streaming and lifespan, and the docstrings, give these numbers."""
+    from bridge.adapters import asgi_runtime, asgi_to_wsgi, input_reader, refusals, wsgi_input, wsgi_to_asgi
+    from bridge.engines import crossing, thread_pool
+    from bridge.serving import settings, uvicorn_server
 
     assert wsgi_to_asgi.DEFAULT_PREBUFFER == 64 * 1024
     assert wsgi_to_asgi.DEFAULT_AHEAD == 256 * 1024
@@ -450,7 +519,14 @@ def test_defaults_are_as_written() -> None:
     assert thread_pool.STREAMING_LONG == 0.5
     assert wsgi_input._SPOOL_MEMORY == 1024 * 1024
     assert refusals.RETRY_AFTER == 1
-    assert (uvicorn_server.GRACE, uvicorn_server.GRACE_WITH_RELOAD) == (8, 1)
+    assert (settings.GRACE, uvicorn_server.GRACE_WITH_RELOAD) == (8, 1)
+    assert asgi_to_wsgi.DEFAULT_AHEAD == 256 * 1024
+    assert asgi_to_wsgi.DEFAULT_STARTUP_TIMEOUT == 60
+    assert asgi_to_wsgi.DEFAULT_SHUTDOWN_TIMEOUT == 10
+    assert asgi_to_wsgi.DEFAULT_DISCONNECT_GRACE == 5
+    assert asgi_runtime._EXIT_GRACE == 0.5
+    assert input_reader.PIECE == 64 * 1024
+    assert crossing.LOOK == 1
 
 
 def generator() -> ModuleType:
@@ -478,9 +554,9 @@ def test_every_environ_key_is_explained() -> None:
     assert isinstance(environ, dict)
     names = [row["name"] for row in module._toml(DOCS / "_environ.toml")["key"]]
     with pytest.raises(module.GenerationError, match=r"not explained: wsgi\.new"):
-        module._check_complete({**environ, "wsgi.new": 1}, names)
+        module._check_complete({**environ, "wsgi.new": 1}, names, "_environ.toml")
     with pytest.raises(module.GenerationError, match="not set by the adapter: HTTPS_OLD"):
-        module._check_complete(environ, [*names, "HTTPS_OLD"])
+        module._check_complete(environ, [*names, "HTTPS_OLD"], "_environ.toml")
 
 
 def test_examples_of_losses_are_what_the_adapter_does() -> None:
@@ -488,6 +564,30 @@ def test_examples_of_losses_are_what_the_adapter_does() -> None:
     assert "`HTTP_X_USER`: `'ada'`" in table
     assert "answered with 400" in table
     assert "no `HTTP_PROXY`" in table
+
+
+def test_every_key_of_a_scope_is_explained() -> None:
+    """The table has what the builder makes, and nothing else but the lifespan's state."""
+    module = generator()
+    table = module.scope_keys()
+    for key in ("raw_path", "state", "wsgi_environ", 'extensions["http.response.trailers"]'):
+        assert f"| `{key}` |" in table
+    assert "b'/shop/caf%C3%A9/a%2Fb'" in table
+    from bridge.translate.scope import ScopeBuilder
+
+    scope, _ = ScopeBuilder().build(module.ENVIRON)
+    names = [row["name"] for row in module._toml(DOCS / "_scope.toml")["key"]]
+    assert sorted(names) == sorted([*module.flat(scope), "state"])
+    with pytest.raises(module.GenerationError, match=r"_scope\.toml: not explained: new"):
+        module._check_complete({**module.flat(scope), "state": {}, "new": 1}, names, "_scope.toml")
+
+
+def test_examples_of_losses_of_an_environ_are_what_the_adapter_does() -> None:
+    table = generator().scope_losses()
+    assert "| `path`: `'/a/b'`<br>`raw_path`: `b'/a%2Fb'` |" in table
+    assert "answered with 400" in table
+    assert "no header `proxy`" in table
+    assert "`client`: `('203.0.113.7', 0)`" in table
 
 
 def test_the_design_page_lists_every_module() -> None:
@@ -514,13 +614,37 @@ def test_the_comparison_says_of_bridge_what_bridge_does() -> None:
         check=True,
     )
     answers = dict(line.split() for line in done.stdout.splitlines())
+    module = load("bridge_docs_compare", DOCS / "_compare.py")
     page = (DOCS / "explanation" / "comparison.md").read_text(encoding="utf-8")
-    shown = dict(re.findall(r"^\| (?P<question>.+?) \| (?P<bridge>\**(?:yes|no)\**) \| ", page, re.M))
-    questions = {
-        name: each.question for name, each in load("bridge_docs_compare", DOCS / "_compare.py").PROBES.items()
-    }
+    table = page.partition(module.BEGIN)[2].partition(module.END)[0]
+    shown = dict(re.findall(r"^\| (?P<question>.+?) \| (?P<bridge>\**(?:yes|no)\**) \| ", table, re.M))
+    questions = {name: each.question for name, each in module.PROBES.items()}
     assert answers.keys() == questions.keys()
     assert shown.keys() == set(questions.values()), "run docs/_compare.py --write"
+    wrong = {name for name, answer in answers.items() if shown[questions[name]].strip("*") != answer}
+    assert wrong == set()
+
+
+@pytest.mark.timeout(PAGE_TIMEOUT)
+def test_the_comparison_of_the_other_direction_says_what_bridge_does() -> None:
+    """Likewise for `ASGIToWSGI`."""
+    done = subprocess.run(
+        [sys.executable, str(DOCS / "_compare_asgi.py"), "bridge"],
+        env={**environment(), "PYTHONWARNINGS": "ignore"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PAGE_TIMEOUT / 2,
+        check=True,
+    )
+    answers = dict(line.split() for line in done.stdout.splitlines())
+    module = load("bridge_docs_compare_asgi", DOCS / "_compare_asgi.py")
+    page = (DOCS / "explanation" / "comparison.md").read_text(encoding="utf-8")
+    table = page.partition(module.BEGIN)[2].partition(module.END)[0]
+    shown = dict(re.findall(r"^\| (?P<question>.+?) \| (?P<bridge>\**(?:yes|no)\**) \| ", table, re.M))
+    questions = {name: each.question for name, each in module.PROBES.items()}
+    assert answers.keys() == questions.keys()
+    assert shown.keys() == set(questions.values()), "run docs/_compare_asgi.py --write"
     wrong = {name for name, answer in answers.items() if shown[questions[name]].strip("*") != answer}
     assert wrong == set()
 
@@ -569,6 +693,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
             assert left not in text, f"{left!r} is left in {name}"
     assert 'id="e-07"' in texts["project/conformance/index.html"]
     assert "bridge.send_trailers" in texts["reference/environ/index.html"]
+    assert "wsgi_environ" in texts["reference/scope/index.html"]
+    assert "disconnect_grace" in texts["reference/asgi-to-wsgi/index.html"]
+    assert "start_response" in texts["reference/asgi-to-wsgi/index.html"]
     assert "shutdown_timeout" in texts["reference/wsgi-to-asgi/index.html"]
     assert "oldest_wait" in texts["reference/thread-pool/index.html"]
     assert "--threads" in texts["reference/command-line/index.html"]

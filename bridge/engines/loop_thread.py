@@ -313,7 +313,7 @@ class LoopThread:
         """
         self._callbacks.append(callback)
         # What was scheduled just before the end will not run: then the loop itself says that it is closed.
-        if not self._scheduled or self._ended.is_set:
+        if not self._scheduled or self.port.loop.is_closed():
             self._scheduled = True
             try:
                 self.port.loop.call_soon_threadsafe(self._run, context=self._context)

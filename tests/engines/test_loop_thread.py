@@ -660,7 +660,9 @@ def test_somebodys_stop_does_not_end_the_loop(thread: LoopThread, caplog: pytest
 
 
 @pytest.mark.req("A-01")
-def test_somebody_who_cancels_all_tasks_does_not_end_the_loop(thread: LoopThread) -> None:
+def test_somebody_who_cancels_all_tasks_does_not_end_the_loop(
+    thread: LoopThread, caplog: pytest.LogCaptureFixture
+) -> None:
     async def wait() -> None:
         await asyncio.sleep(PATIENCE)
 
@@ -677,6 +679,10 @@ def test_somebody_who_cancels_all_tasks_does_not_end_the_loop(thread: LoopThread
         eventually(task.cancelled)
         assert on_loop(thread, lambda: 1) == 1
     assert thread.alive()
+    for _ in range(20):
+        assert on_loop(thread, lambda: 1) == 1
+    interruptions = [record for record in caplog.records if record.name == "bridge.loop"]
+    assert len(interruptions) <= 3, "it waits again, and does not try in vain at each turn"
 
 
 def test_somebodys_close_ends_it_and_all_are_told(caplog: pytest.LogCaptureFixture) -> None:
