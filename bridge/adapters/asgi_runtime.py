@@ -40,7 +40,8 @@ _CANCEL_GRACE = 1.0
 # What `close` allows beyond the bounds of its steps, and for the end of the loop, in seconds.
 _MARGIN = 2.0
 _LOOP_END = 5.0
-# Requests in progress at interpreter exit have lost their server: this is for their finally clauses.
+# Requests in progress at interpreter exit have lost their server, others their client: this is for
+# what they do about it.
 _EXIT_GRACE = 0.5
 
 
@@ -328,9 +329,11 @@ class Runtime:
                 await asyncio.wait(requests, timeout=_EXIT_GRACE)
             for task in requests:
                 task.cancel()
-        for call in self.calls:
-            if call.gone:
-                call.cancel()  # its grace is over
+        left = {call.task for call in self.calls if call.gone and call.task is not None}
+        if left:  # their grace is shorter now
+            await asyncio.wait(left, timeout=_EXIT_GRACE)
+            for task in left:
+                task.cancel()
         tasks = {call.task for call in self.calls if call.task is not None}
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
