@@ -293,32 +293,39 @@ def test_an_app_that_reads_on_is_read_ahead_for_up_to_the_bound(read_ahead: int)
     assert joined(messages) == b"x" * size
 
 
-@pytest.mark.req("A-05")
+@pytest.mark.req("A-05", "A-11")
 def test_reading_ahead_ends_when_the_response_begins() -> None:
     """Or a client that is slow to send would hold up what there is to send to it."""
-    may_end = Signal()
-    taken: list[int] = []
+    read_ahead, received, again, goes_on = Signal(), Signal(), Signal(), Signal()
 
-    @http
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/other":
+            await finish(send)
+            return
         await receive()
         await receive()
+        received.set()
+        await read_ahead.come()
         await send(start())
+        await receive()  # what was read ahead; no more is fetched for it
+        again.set()
+        await goes_on.come()
         await send(body(b"begun", more=True))
-        await may_end.come()
         await send(body(b"."))
 
-    # The third read would block.
-    blocked = Signal()
-    extra = source(b"x" * PIECE, b"x" * PIECE, b"x" * PIECE, blocked, length=str(10 * PIECE), piece=PIECE)
-    with bridged(app, read_ahead=PIECE) as wsgi, Exchange(wsgi, **extra) as exchange:
-        exchange.call()
-        assert exchange.next() == b"begun"
-        taken.append(extra["wsgi.input"].taken)
-        call = exchange.next_soon()
-        may_end.set()
-        assert call.result() == b"."
-    assert taken[0] <= 3 * PIECE
+    extra = source(*[b"x" * PIECE] * 3, Signal(), length=str(10 * PIECE), piece=PIECE)
+    with bridged(http(app), read_ahead=PIECE) as wsgi, Exchange(wsgi, **extra) as exchange:
+        call = exchange.call_soon()
+        received.wait()
+        (running,) = in_progress(wsgi)
+        eventually(lambda: extra["wsgi.input"].taken == 3 * PIECE and running._waiting, "reading ahead")
+        read_ahead.set()
+        again.wait()
+        drive(wsgi, path="/other")  # the waiting thread has had its turn
+        goes_on.set()
+        call.result(5)  # a fourth read would block
+        assert exchange.rest() == b"begun."
+    assert len(extra["wsgi.input"].asked) == 3
 
 
 @pytest.mark.req("A-09", "A-18")

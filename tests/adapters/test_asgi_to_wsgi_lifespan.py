@@ -1218,7 +1218,7 @@ async def handle(scope, receive, send):
     finally:
         say("finally")
 
-wsgi = ASGIToWSGI(app)
+wsgi = ASGIToWSGI(app, shutdown_timeout=None)
 in_daemon_thread()
 began.wait()
 """
@@ -1246,7 +1246,7 @@ def run():
     except Exception as error:
         say(type(error).__name__)
 
-wsgi = ASGIToWSGI(app)
+wsgi = ASGIToWSGI(app, shutdown_timeout=None)
 threading.Thread(target=run).start()
 began.wait()
 """
@@ -1380,3 +1380,22 @@ atexit.register(last)
 """
     )
     assert lines[0] in ("200 OK", "failed")
+
+
+@pytest.mark.req("L-10")
+@pytest.mark.parametrize("ends_first", [False, True], ids=["running", "stopped"])
+def test_at_exit_somebody_elses_loop_is_used_if_it_still_runs(ends_first: bool) -> None:
+    """If not, nobody can shut the app down, and nobody waits for it."""
+    lines = exiting(
+        f"""
+loop = asyncio.new_event_loop()
+thread = threading.Thread(target=loop.run_forever, daemon=True)
+thread.start()
+wsgi = ASGIToWSGI(app, loop=loop)
+request()
+if {ends_first}:
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+"""
+    )
+    assert lines == ["200 OK", "b'hello'", *([] if ends_first else ["shutdown"])]

@@ -554,6 +554,58 @@ def test_a_task_that_waits_is_told_that_the_thread_has_left() -> None:
     assert all(task.step() for task in waits)
 
 
+def test_whoever_waited_for_room_learns_whether_there_is_any() -> None:
+    crossing, loop_thread = meeting(10)
+    crossing.put(["a"], 11)
+    task = Coro(crossing.room())
+    task.step()
+    crossing.take()
+    crossing.dealt(11)
+    loop_thread.turn()
+    assert task.step()
+    assert task.result is True
+
+    crossing.put(["a"], 11)
+    task = Coro(crossing.room())
+    task.step()
+    crossing.leave()
+    loop_thread.turn()
+    assert task.step()
+    assert task.result is False
+    late = Coro(crossing.room())
+    assert late.step()
+    assert late.result is False
+
+
+def test_the_thread_may_say_why_it_leaves() -> None:
+    """In one step, so that no end of the task's comes in between."""
+    crossing, _ = meeting()
+    error, other = ValueError(), ValueError()
+    crossing.leave(error)
+    assert (crossing.gone, crossing.ended, crossing.error) == (True, True, error)
+    assert crossing.next() == TAKE
+    assert crossing.take() == ([], True)
+    crossing.end(other)
+    crossing.leave(other)
+    assert crossing.error is error
+
+
+@pytest.mark.parametrize("its_error", [None, KeyError()], ids=repr)
+def test_why_the_thread_leaves_does_not_matter_after_the_end(its_error: BaseException | None) -> None:
+    crossing, _ = meeting()
+    crossing.end(its_error)
+    crossing.leave(ValueError())
+    assert crossing.gone
+    assert crossing.error is its_error
+
+
+def test_a_thread_that_leaves_without_a_reason_does_not_end_it() -> None:
+    crossing, _ = meeting()
+    crossing.leave()
+    assert not crossing.ended
+    assert crossing.error is None
+
+
 def test_leaving_twice_is_leaving_once() -> None:
     crossing, loop_thread = meeting()
     crossing.leave()
@@ -743,6 +795,48 @@ def test_a_crossing_that_is_over_is_freed_without_the_garbage_collector() -> Non
         assert exchange()() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.req("A-29")
+def test_a_response_that_the_garbage_collector_finds_does_not_lock_the_task_out() -> None:
+    """Its finalizer tells the call that nobody takes the rest, wherever the collector happens to run.
+
+    Since Python 3.12 that may be in the middle of a call of the task's, which has the lock.
+    """
+    script(
+        """
+import faulthandler, gc, threading
+from bridge.adapters.asgi_exchange import Exchange
+from bridge.engines.crossing import Crossing
+
+class FakeLoopThread:
+    allocate_lock = threading.Lock
+    def submit(self, callback):
+        pass
+
+faulthandler.dump_traceback_later(10, exit=True)
+gc.disable()
+gc.freeze()
+
+def play(distance):
+    call = Crossing(FakeLoopThread(), 10, 10)
+    call.supply(b"x", 1, False)
+    body = Exchange(call, None, {}, 0.0)
+    body.cycle = body   # dropped without close(), as part of a cycle: of a traceback, say
+    del body
+    gc.set_threshold(gc.get_count()[0] + distance)
+    gc.enable()
+    call.ask()
+    call.put([b"y"], 1)
+    call.put_last([])
+    gc.disable()
+    gc.collect()
+
+for distance in list(range(16)) * 20:
+    play(distance)
+""",
+        timeout=40,
+    )
 
 
 # -- both at once, in orders that a seed determines

@@ -12,10 +12,18 @@ import time
 import types
 
 import pytest
-from support.engines import PATIENCE, Scheduler, Thread, eventually, script
+from support.engines import PATIENCE, ScheduledLock, Scheduler, Thread, eventually, script
 
 from bridge.engines import gates
-from bridge.engines.gates import HubGate, Latch, native, new_gate, patched_late
+from bridge.engines.gates import (
+    HubGate,
+    Latch,
+    native,
+    new_gate,
+    patched_late,
+    thread_local_class,
+    threads_are_greenlets,
+)
 
 
 def yes() -> bool:
@@ -71,7 +79,10 @@ def test_the_gate_of_a_greenlet_can_be_opened_twice_and_is_passed_once() -> None
 def test_primitives_are_pythons_own() -> None:
     for name in ("allocate_lock", "start_new_thread", "get_ident"):
         assert native(name) is getattr(_thread, name)
+    assert not threads_are_greenlets()
     assert not patched_late()
+    assert not patched_late(thread_local_class())
+    assert not patched_late(object()), "whoever has replaced it, it was not gevent"
 
 
 def test_gevent_is_not_imported() -> None:
@@ -99,6 +110,7 @@ def test_gevent_that_is_just_being_imported_by_another_thread_is_no_obstacle(
     assert not isinstance(new_gate(_thread.allocate_lock), HubGate)
     monkeypatch.setitem(sys.modules, "gevent.hub", types.ModuleType("gevent.hub"))
     assert not isinstance(new_gate(_thread.allocate_lock), HubGate)
+    assert not threads_are_greenlets()
     assert not patched_late()
 
 
@@ -212,6 +224,68 @@ def test_in_no_order_of_steps_is_a_waiter_forgotten(monkeypatch: pytest.MonkeyPa
         assert latch._gates == []
 
 
+class FakeWatcher:
+    """What wakes a hub; its callback runs when the hub does, which is when the greenlet waits."""
+
+    def __init__(self, made: list[FakeWatcher]) -> None:
+        made.append(self)
+        self.sent = self.started = self.closed = False
+
+    def start(self, callback: object, *args: object) -> None:
+        self.started = True
+
+    def send(self) -> None:
+        assert not self.closed, "that would crash"
+        self.sent = True
+
+    def stop(self) -> None:
+        self.started = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def fake_gevent(scheduler: Scheduler, made: list[FakeWatcher]) -> types.SimpleNamespace:
+    """As much of gevent as a gate needs, whose hub is a `Scheduler`; its timers never end."""
+
+    class Waiter:
+        def __init__(self, hub: object) -> None:
+            self.switch = None
+
+        def get(self) -> None:
+            scheduler.wait(lambda: any(watcher.sent and watcher.started for watcher in made))
+
+    loop = types.SimpleNamespace(async_=lambda: FakeWatcher(made), timer=lambda timeout: FakeWatcher(made))
+    return types.SimpleNamespace(
+        get_hub=lambda: types.SimpleNamespace(loop=loop), hub=types.SimpleNamespace(Waiter=Waiter)
+    )
+
+
+@pytest.mark.req("A-03")
+def test_in_no_order_of_steps_is_a_greenlet_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread opens the gate just when the greenlet goes to wait, or has been through."""
+    for seed in range(300):
+        scheduler = Scheduler(seed)
+        made: list[FakeWatcher] = []
+        monkeypatch.setattr(gates, "native", lambda name, scheduler=scheduler: scheduler.lock)
+        monkeypatch.setitem(sys.modules, "gevent", fake_gevent(scheduler, made))
+        there, back = HubGate(), scheduler.lock()
+        back.acquire()
+
+        def wait(gate: HubGate = there, back: ScheduledLock = back) -> None:
+            for _ in range(3):
+                assert gate.acquire(True, 1.0)
+                back.release()
+
+        def release(gate: HubGate = there, back: ScheduledLock = back) -> None:
+            for _ in range(3):
+                gate.release()
+                back.acquire()
+
+        scheduler.run(greenlet=wait, thread=release)
+        assert all(watcher.closed and not watcher.started for watcher in made)
+
+
 # -- gevent
 
 UNPATCHED = """
@@ -287,7 +361,26 @@ patched = gevent.monkey.is_module_patched("threading")
 assert (native("allocate_lock") is not _thread.allocate_lock) == patched
 assert (native("start_new_thread") is not _thread.start_new_thread) == patched
 assert outcome(in_thread(_thread.get_native_id)) != _thread.get_native_id()
+from bridge.engines.gates import thread_local_class, threads_are_greenlets
+assert threads_are_greenlets() == patched
 assert patched_late() == PATCHED_LATE
+assert not patched_late(thread_local_class()), "not since now"
+"""
+    )
+
+
+@pytest.mark.req("A-03")
+def test_patches_are_late_for_what_was_made_before_them() -> None:
+    script(
+        """
+from bridge.engines.gates import patched_late, thread_local_class
+first = thread_local_class()
+from gevent import monkey
+second = thread_local_class()
+assert not patched_late(first)
+monkey.patch_all()
+assert patched_late(first) and patched_late(second)
+assert not patched_late(thread_local_class())
 """
     )
 

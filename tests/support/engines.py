@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -353,6 +354,8 @@ def script(code: str, *, timeout: float = 30.0, expect: int = 0) -> str:
     places = [str(Path(str(bridge.__file__)).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-c", code],
+        # Elsewhere: `-c` puts the current directory first, where a checkout would hide what is installed.
+        cwd=tempfile.gettempdir(),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
         capture_output=True,
         text=True,
