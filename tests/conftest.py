@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +35,15 @@ def no_thread_outlives_its_module() -> Iterator[None]:
             if thread.is_alive():
                 leaked.append(thread.name)
     assert not leaked, f"non-daemon threads outlived the module: {leaked}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the servers that could not be tested here, a line each."""
+    if sys.platform == "linux":
+        from served_wsgi.servers import missing
+
+        for line in missing():
+            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(trylast=True)

@@ -32,6 +32,17 @@ _JOIN_LIMIT = 64 * 1024
 _FILE_BLOCK = 64 * 1024
 
 
+def start_head(
+    environ: Environ, start_response: StartResponse, head: tuple[str, list[tuple[str, str]]]
+) -> None:
+    """Give status and headers to the server."""
+    status, headers = head
+    if status[:3] == "304" and str(environ.get("SERVER_SOFTWARE", "")).startswith("gevent/"):
+        # gevent's pywsgi takes a length for a body that is missing, and answers 500.
+        headers = [pair for pair in headers if pair[0].lower() != "content-length"]
+    start_response(status, headers)
+
+
 class Exchange:
     """One call and, for the server to iterate, the body of its response (A-28).
 
@@ -71,8 +82,7 @@ class Exchange:
                 while self._items:
                     item = self._items.pop(0)
                     if type(item) is tuple:
-                        status, headers = item
-                        start_response(status, headers)
+                        start_head(environ, start_response, item)
                         if self._items and self._last and type(self._items[0]) is File:
                             return self._file_response(environ)
                         return self

@@ -28,7 +28,7 @@ from ..engines.loop_thread import LoopThread
 from ..exceptions import AdapterClosed, BridgeError, LoopGone, StartupFailed, UsageError
 from ..types import ASGIApp, Environ, Scope, StartResponse
 from .asgi_call import ASGICall
-from .asgi_exchange import Exchange
+from .asgi_exchange import Exchange, start_head
 from .input_reader import InputReader
 from .lifespan_host import LifespanHost
 from .refusals import Body
@@ -243,8 +243,8 @@ class Runtime:
             todo = call.arrive()
             whole = call.whole() if todo == TAKE else None
             if whole is not None:  # the ordinary response
-                (status, headers), piece = whole
-                start_response(status, headers)
+                head, piece = whole
+                start_head(environ, start_response, head)
                 return Body(piece)
         except BaseException:
             call.leave()

@@ -1,0 +1,50 @@
+"""Many requests at a time, and under gevent the greenlets that must not stop each other."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from served.wire import TIMEOUT, Response
+from served_wsgi.conftest import Served, rows
+from served_wsgi.servers import PAUSE, Limit
+
+FEW = 12
+MANY = 50
+
+
+@pytest.mark.req("A-01", "A-11")
+@pytest.mark.parametrize("spec", rows(lambda spec: not spec.lacks(Limit.ONE_AT_A_TIME)), indirect=True)
+def test_requests_wait_for_each_other(server: Served, key: str) -> None:
+    """Twelve requests that wait for each other in the app are all answered."""
+    responses = server.at_once(f"/together?key={key}&parties={FEW}", FEW)
+    assert [response.body for response in responses] == [b"together"] * FEW
+
+
+@pytest.mark.req("A-03")
+@pytest.mark.parametrize("spec", rows(lambda spec: spec.gevent), indirect=True)
+@pytest.mark.parametrize("way", ["loop", "thread"])
+def test_many_slow_requests_under_gevent(server: Served, way: str) -> None:
+    """Fifty slow requests take about as long as one, and the hub serves others meanwhile."""
+    server.get("/slow/" + way)
+    finished = threading.Event()
+    responses: list[Response] = []
+
+    def ask_all() -> None:
+        responses.extend(server.at_once(f"/slow/{way}", MANY))
+        finished.set()
+
+    began = time.perf_counter()
+    asking = threading.Thread(target=ask_all, daemon=True)
+    asking.start()
+    slowest = 0.0
+    while not finished.is_set():
+        sent = time.perf_counter()
+        assert server.get("/hello").body == b"hello"
+        slowest = max(slowest, time.perf_counter() - sent)
+    took = time.perf_counter() - began
+    asking.join(TIMEOUT)
+    assert [response.body for response in responses] == [b"slow"] * MANY
+    assert took < MANY * PAUSE / 3
+    assert slowest < PAUSE * 2
