@@ -250,6 +250,9 @@ class Exchange:
         self._call.leave()
 
     def __del__(self) -> None:
-        # For a server that drops the body without close().
+        # For a server that drops the body without close(). Not `abandon`, which takes the call's lock:
+        # the garbage collector may run in a thread that holds it.
         if not self._closed and not self._over:
-            self.abandon()
+            self._close_file()
+            self._call.dropped(self._items)
+            self._call.leave_soon()

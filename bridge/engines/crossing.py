@@ -159,6 +159,13 @@ class Crossing:
         except LoopGone:
             pass  # nobody is left to tell
 
+    def leave_soon(self) -> None:
+        """The same, by way of the loop's thread: for finalizers, so it takes no lock."""
+        try:
+            self.loop_thread.submit(self.leave)
+        except LoopGone:
+            pass
+
     def _stir_soon(self) -> None:
         try:
             self.loop_thread.submit(self.stir)

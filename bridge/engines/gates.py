@@ -43,7 +43,7 @@ def native(name: str) -> Any:
 
 
 def thread_local_class() -> Any:
-    """What `threading.local` is at this moment, for `patched_since`."""
+    """What `threading.local` is at this moment, for `patched_late`."""
     return _thread._local
 
 

@@ -255,7 +255,7 @@ class LoopThread:
         self, loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
         task = loop.create_task(asyncio.wait_for(step(), _LAST_STEPS), name=_LAST_STEP)
-        while not task.done():
+        while not (task.done() or loop.is_closed()):
             try:
                 loop.run_until_complete(task)
             except BaseException as error:

@@ -99,6 +99,9 @@ class Call:
     def cancelled_before_start(self) -> bool:
         return self._stillborn
 
+    def leave_soon(self) -> None:
+        self.leave()
+
     def forget_soon(self) -> None:
         self.log.append("forgotten")
 
