@@ -57,7 +57,10 @@ def test_options_that_are_wrong(settings: Settings, said: str) -> None:
         _arguments(settings, _Command(Order("shop:app"), settings))
 
 
-def test_the_parser_speaks_in_daphnes_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_parser_speaks_in_daphnes_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     settings = Settings(further=("shop:app",))
     with pytest.raises(SystemExit) as caught:
         _arguments(settings, _Command(Order("shop:app"), settings))
