@@ -16,12 +16,12 @@ import asyncio
 import contextvars
 import logging
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..engines.crossing import Crossing
 from ..engines.gates import Latch
+from ..engines.loop_thread import start_task
 from ..exceptions import (
     ApplicationExit,
     BridgeError,
@@ -47,8 +47,6 @@ _EVENT_FIRST = 0.1
 
 _GONE = "the client disconnected before the response was complete"
 _COMPLETE = State.COMPLETE
-_NEW_TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)
-_TASKS_MAY_START_EAGERLY = sys.version_info >= (3, 12)
 
 
 class Hint(NamedTuple):
@@ -129,18 +127,9 @@ class ASGICall(Crossing):
                 self.finished.set()
             return
         self._runtime.calls.add(self)
-        loop = self.loop_thread.port.loop
         coroutine = self._run()
         try:
-            if _TASKS_MAY_START_EAGERLY and loop.get_task_factory() is None:
-                # The first step at once, not in the next turn of the loop: a turn less for each request.
-                eager: Any = asyncio.Task  # the annotations are those of 3.10
-                self.task = eager(coroutine, loop=loop, context=self._context, eager_start=True)
-            elif _NEW_TASKS_TAKE_CONTEXT:
-                create_task: Any = loop.create_task
-                self.task = create_task(coroutine, context=self._context)
-            else:
-                self.task = self._context.run(loop.create_task, coroutine)
+            self.task = start_task(self.loop_thread.port.loop, coroutine, self._context)
         except BaseException as error:
             coroutine.close()
             self._end_of_app(error)
