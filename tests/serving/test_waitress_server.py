@@ -87,6 +87,8 @@ def refused(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port), PATIENCE).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it came into the queue of a listener that was just being closed
+        return False
     return False
 
 
