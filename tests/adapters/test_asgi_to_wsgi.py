@@ -820,7 +820,7 @@ def test_an_app_that_cancels_every_task_does_not_end_the_loop() -> None:
             await asyncio.Event().wait()
         await finish(send, b"ok")
 
-    with bridged(Lifespan(app)) as wsgi:
+    with bridged(Lifespan(app), loop_factory=lambda: asyncio.new_event_loop()) as wsgi:
         client = Thread(lambda: drive(wsgi, path="/wait"))
         waiting.wait()
         assert drive(wsgi, path="/cancel").body == b"ok"

@@ -205,7 +205,9 @@ def test_fifty_departures_leave_no_task() -> None:
         await endings[-1].__aenter__()
         await endless(endings[-1])(scope, receive, send)
 
-    with bridged(http(app), write_ahead=10_000) as wsgi:
+    # A loop of its own, as the ordinary one may be in use by a fixture of another module.
+    own = bridged(http(app), write_ahead=10_000, loop_factory=lambda: asyncio.new_event_loop())
+    with own as wsgi:
         for _ in range(50):
             with Exchange(wsgi) as exchange:
                 exchange.call()

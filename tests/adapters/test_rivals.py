@@ -808,10 +808,14 @@ def test_a2wsgi_runs_no_lifespan_and_a_thread_for_each_adapter() -> None:
 @pytest.mark.req("A-01", "L-04")
 def test_the_lifespan_runs_and_adapters_share_a_thread() -> None:
     apps = [Lifespan() for _ in range(5)]
+
+    def own() -> asyncio.AbstractEventLoop:  # a fixture of another module may use the ordinary one
+        return asyncio.new_event_loop()
+
     before = threading.active_count()
     with contextlib.ExitStack() as stack:
         for app in apps:
-            stack.enter_context(bridged(app)).start()
+            stack.enter_context(bridged(app, loop_factory=own)).start()
         assert threading.active_count() == before + 1
     assert [app.log for app in apps] == [["startup", "shutdown", "left"]] * 5
 
