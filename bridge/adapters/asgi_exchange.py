@@ -69,7 +69,7 @@ class Exchange:
         self._environ = environ
         self._background_wait = background_wait
 
-    def begin(self, environ: Environ, start_response: StartResponse, todo: int) -> Iterable[bytes]:
+    def begin(self, start_response: StartResponse, todo: int) -> Iterable[bytes]:
         """Serve the call until status and headers are known, and give these to the server.
 
         Args:
@@ -82,13 +82,13 @@ class Exchange:
                 while self._items:
                     item = self._items.pop(0)
                     if type(item) is tuple:
-                        start_head(environ, start_response, item)
+                        start_head(self._environ, start_response, item)
                         if self._items and self._last and type(self._items[0]) is File:
-                            return self._file_response(environ)
+                            return self._file_response()
                         return self
-                    self._hint(environ, item.headers)
+                    self._hint(item.headers)
                 if self._last:
-                    return self._fail(environ, start_response)
+                    return self._fail(start_response)
             else:
                 self._serve(todo)
             todo = call.next()
@@ -116,13 +116,13 @@ class Exchange:
         else:
             call.supply((data, last), len(data), last)
 
-    def _hint(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
+    def _hint(self, headers: list[tuple[str, str]]) -> None:
         try:
-            environ["wsgi.early_hints"](headers)
+            self._environ["wsgi.early_hints"](headers)
         except Exception:
             logger.warning("the server did not send early hints", exc_info=True)
 
-    def _fail(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _fail(self, start_response: StartResponse) -> Iterable[bytes]:
         """There is no response: a plain answer without details (A-25)."""
         error = self._call.error
         self._over = True
@@ -130,8 +130,10 @@ class Exchange:
             raise error
         if isinstance(error, ClientDisconnected) and self._call.gone:
             # Its body was cut short, or it has left. It may have closed its sending half only.
-            return answer_wsgi(environ, start_response, 400)
-        return answer_wsgi(environ, start_response, error.status if isinstance(error, RequestError) else 500)
+            return answer_wsgi(self._environ, start_response, 400)
+        return answer_wsgi(
+            self._environ, start_response, error.status if isinstance(error, RequestError) else 500
+        )
 
     # -- the iterator
 
@@ -197,10 +199,10 @@ class Exchange:
 
     # -- files
 
-    def _file_response(self, environ: Environ) -> Iterable[bytes]:
+    def _file_response(self) -> Iterable[bytes]:
         """The body is a file: through the server's own wrapper if it can be sent as it is (X-06)."""
         item: File = self._items[0]
-        wrapper = environ.get("wsgi.file_wrapper")
+        wrapper = self._environ.get("wsgi.file_wrapper")
         # Not if something has to be done at the end: the wrapper is the server's, and so is its close().
         plain = len(self._items) == 1 and self._call.error is None and self._call.finished is None
         if item.whole and wrapper is not None and plain:

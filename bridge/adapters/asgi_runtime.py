@@ -112,10 +112,10 @@ class Runtime:
             if self._thread is None and not self._closed:
                 self._thread = self._find_thread()
             thread = self._thread
-            refused = thread is not None and not self._begun and thread.is_current()
-            begins = thread is not None and not self._begun and not refused
+            on_loop = thread is not None and not self._started.is_set and thread.is_current()
+            begins = thread is not None and not self._begun and not on_loop
             self._begun = self._begun or begins
-        if refused or (thread is not None and not self._started.is_set and thread.is_current()):
+        if on_loop:
             raise UsageError(ON_LOOP)
         timeout = self.settings.startup_timeout
         if begins:
@@ -225,8 +225,7 @@ class Runtime:
             LoopGone: the loop is closed; nothing has happened.
             UsageError: this is the loop's thread (A-03).
         """
-        thread = self._thread
-        assert thread is not None
+        thread = self.loop_thread
         if thread.is_current():
             raise UsageError(ON_LOOP)
         if self.state is not None:
@@ -251,7 +250,7 @@ class Runtime:
             raise
         exchange = Exchange(call, reader, environ, self.settings.background_wait)
         try:
-            return exchange.begin(environ, start_response, todo)
+            return exchange.begin(start_response, todo)
         except BaseException:
             exchange.abandon()
             raise

@@ -5,8 +5,7 @@ rely on:
 
 - `start` returns when the loop runs, or raises; concurrent callers wait for the same start.
 - What is given to `submit` runs on the loop's thread, in order, each once, in an empty Context; what it
-  raises is logged.
-  Callbacks that wait together cost one wake-up of the loop.
+  raises is logged. Callbacks that wait together cost one wake-up of the loop.
 - A task that raises SystemExit or KeyboardInterrupt, or somebody's `loop.stop()`, does not end the
   loop: it is run again. `loop.close()` ends it.
 - When the loop ends, its tasks are cancelled and its executor and generators closed, each within
@@ -35,6 +34,7 @@ from typing import Any
 from ..exceptions import LoopGone, UsageError
 from .asyncio_port import AsyncioPort
 from .gates import Latch, native, threads_are_greenlets
+from .thread_pool import start_thread
 
 logger = logging.getLogger("bridge.loop")
 
@@ -343,11 +343,8 @@ def _start_native_thread(target: Callable[[], None], name: str) -> None:
     """Start a daemon thread of the operating system, in an empty context."""
     if threads_are_greenlets():
         native("start_new_thread")(target, ())
-        return
-    options: dict[str, Any] = {}
-    if sys.version_info >= (3, 14):
-        options["context"] = contextvars.Context()  # it may inherit the caller's otherwise
-    threading.Thread(target=target, name=name, daemon=True, **options).start()
+    else:
+        start_thread(lambda _: target(), None, name)
 
 
 _NEW_TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)

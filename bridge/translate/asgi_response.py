@@ -24,7 +24,15 @@ from typing import Any
 
 from ..exceptions import IncompleteResponse, InvalidHeader, InvalidMessage
 from ..types import Message
-from .headers import CACHE_LIMIT, CACHED_VALUE_LIMIT, HOP_BY_HOP, REPEATING
+from .headers import (
+    BODILESS_STATUS,
+    CACHE_LIMIT,
+    CACHED_VALUE_LIMIT,
+    HOP_BY_HOP,
+    LONGEST_LENGTH,
+    REPEATING,
+    TOKEN_BYTES,
+)
 
 
 class State(enum.Enum):
@@ -38,16 +46,12 @@ class State(enum.Enum):
 
 _EMPTY, _STARTED, _TRAILERS, _COMPLETE = State.EMPTY, State.STARTED, State.TRAILERS, State.COMPLETE
 
-_BODILESS_STATUS = frozenset({204, 304})
 _SPECIAL = HOP_BY_HOP | {"content-length"}
 # Never dropped, even if Connection names them: that would unframe the message.
 _KEPT = frozenset({"content-length", "content-type", "set-cookie"})
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # H-02: every control character except HTAB inside the value, and DEL.
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-# 18 digits: close to an exabyte.
-_LONGEST_LENGTH = 18
 
 
 class ASGIResponse:
@@ -137,7 +141,7 @@ class ASGIResponse:
                     special = True
         if special:
             encoded, length = _apply_rules(encoded)
-        if status in _BODILESS_STATUS:
+        if status in BODILESS_STATUS:
             self.bodiless = True
             if status == 204:
                 encoded = [pair for pair in encoded if pair[0].lower() != "content-length"]
@@ -352,7 +356,7 @@ def _decode(pair: Any) -> tuple[tuple[str, str], int | None]:
     if not isinstance(name, (bytes, bytearray, memoryview)):
         raise InvalidHeader(f"a response header name must be bytes, got {type(name).__name__}")
     name = bytes(name)
-    if _TOKEN.fullmatch(name) is None:
+    if TOKEN_BYTES.fullmatch(name) is None:
         raise InvalidHeader(
             f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only (RFC 9110 5.6.2)"
         )
@@ -370,7 +374,7 @@ def _decode(pair: Any) -> tuple[tuple[str, str], int | None]:
     rule: int | None = None
     if lower in _SPECIAL:
         plain = lower == "content-length" and text[1].isascii() and text[1].isdigit()
-        rule = int(text[1]) if plain and len(text[1]) <= _LONGEST_LENGTH else -1
+        rule = int(text[1]) if plain and len(text[1]) <= LONGEST_LENGTH else -1
     decoded = text, rule
     if type(pair) is tuple and lower in REPEATING and len(value) <= CACHED_VALUE_LIMIT:
         if len(_pair_cache) >= CACHE_LIMIT:
@@ -394,7 +398,7 @@ def _apply_rules(headers: list[tuple[str, str]]) -> tuple[list[tuple[str, str]],
             continue
         if name == "content-length":
             value = pair[1]
-            if not (value.isascii() and value.isdigit()) or len(value) > _LONGEST_LENGTH:
+            if not (value.isascii() and value.isdigit()) or len(value) > LONGEST_LENGTH:
                 raise InvalidHeader("the response's Content-Length must be ASCII digits, 18 at most")
             if length is not None:
                 if length != int(value):

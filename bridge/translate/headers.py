@@ -18,7 +18,7 @@ _Name = TypeVar("_Name", str, bytes)
 _Known = TypeVar("_Known")
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TOKEN_BYTES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+TOKEN_BYTES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # H-02: every control character except HTAB inside the value, and DEL.
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Requests: what could split a header or end a C string further in.
@@ -38,6 +38,12 @@ HOP_BY_HOP = frozenset(
     }
 )
 """Response headers that belong to the connection, not to the application (H-03)."""
+
+BODILESS_STATUS = frozenset({204, 304})
+"""Responses that never have a body (RFC 9110 sections 15.3.5 and 15.4.5)."""
+
+# Of a `Content-Length`, in digits: 18 are close to an exabyte.
+LONGEST_LENGTH = 18
 
 # Keys of request headers, by name as the server spells it. "" stands for a header that is dropped.
 _key_cache: dict[bytes, str] = {}
@@ -64,7 +70,7 @@ def environ_key(name: bytes, keep_underscores: bool) -> str:
         key = "CONTENT_LENGTH"
     elif (
         lower in (b"transfer-encoding", b"proxy")
-        or _TOKEN_BYTES.fullmatch(lower) is None
+        or TOKEN_BYTES.fullmatch(lower) is None
         or (b"_" in lower and (not keep_underscores or lower.replace(b"_", b"-") in _ALIASED))
     ):
         key = ""

@@ -21,6 +21,7 @@ from typing import Any
 from ..exceptions import ApplicationError, IncompleteResponse, InvalidHeader
 from ..types import ExcInfo
 from . import headers as header_rules
+from .headers import BODILESS_STATUS, LONGEST_LENGTH
 from .text import status_code
 
 
@@ -33,8 +34,6 @@ class State(enum.Enum):
 
 
 _EMPTY, _NAMED, _SENT = State.EMPTY, State.NAMED, State.SENT
-
-_BODILESS_STATUS = frozenset({204, 304})
 
 
 class WSGIResponse:
@@ -112,7 +111,7 @@ class WSGIResponse:
         self._called = True
         self.state = _EMPTY
         code = status_code(status)
-        bodiless = code in _BODILESS_STATUS
+        bodiless = code in BODILESS_STATUS
         encoded = header_rules.response_headers(headers)
         for name, value in encoded:
             if name in _SPECIAL:
@@ -150,11 +149,11 @@ class WSGIResponse:
                         raise InvalidHeader("the response has several Content-Length headers that differ")
                     continue
                 length = _number(value)
-                if code in _BODILESS_STATUS:
+                if code in BODILESS_STATUS:
                     continue
             elif name == b"trailer":
                 # Without a body nothing follows, and the server would wait for it.
-                self.trailers = self._offers_trailers and not self._head and code not in _BODILESS_STATUS
+                self.trailers = self._offers_trailers and not self._head and code not in BODILESS_STATUS
             kept.append((name, value))
         if dropped:
             if self._strict:
@@ -163,7 +162,7 @@ class WSGIResponse:
                     '(PEP 3333, "Other HTTP Features")'
                 )
             self.dropped = dropped
-        self._length = None if code in _BODILESS_STATUS else length
+        self._length = None if code in BODILESS_STATUS else length
         return kept
 
     def fits(self, size: int) -> bool:
@@ -238,13 +237,10 @@ class WSGIResponse:
 
 
 def _number(digits: bytes) -> int:
-    if len(digits) > _LONGEST_LENGTH:
+    if len(digits) > LONGEST_LENGTH:
         raise InvalidHeader("the response's Content-Length is absurdly long")
     return int(digits)
 
-
-# 18 digits: close to an exabyte.
-_LONGEST_LENGTH = 18
 
 _HOP_BY_HOP_BYTES = frozenset(name.encode("ascii") for name in header_rules.HOP_BY_HOP)
 _SPECIAL = _HOP_BY_HOP_BYTES | {b"content-length", b"trailer"}

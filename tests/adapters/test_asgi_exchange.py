@@ -118,7 +118,7 @@ def begin(call: Call, **environ: Any) -> tuple[Any, list[Any]]:
     reader = InputReader(given, 6, None)
     exchange = Exchange(call, reader, given, 0.0)  # type: ignore[arg-type]
     answer: Any = lambda *head: heads.append(head)  # noqa: E731
-    return exchange.begin(given, answer, call.arrive()), heads
+    return exchange.begin(answer, call.arrive()), heads
 
 
 @pytest.mark.req("A-13", "A-14")
@@ -222,7 +222,7 @@ def test_a_body_that_is_too_large_is_the_apps_to_hear() -> None:
     call = Call(FETCH, [HEAD])
     reader = InputReader({"wsgi.input": ClosingInput(b"abcdef")}, 6, 3)
     exchange = Exchange(call, reader, {}, 0.0)  # type: ignore[arg-type]
-    exchange.begin({}, lambda *head: None, call.arrive())  # type: ignore[arg-type]
+    exchange.begin(lambda *head: None, call.arrive())  # type: ignore[arg-type]
     ((item, size, last),) = call.log
     assert isinstance(item[0], BodyTooLarge)
     assert (item[1], size, last) == (True, 0, True)
@@ -384,7 +384,7 @@ def test_a_file_is_closed_whatever_happens(end: str) -> None:
 
         exchange = Exchange(call, InputReader({}, None, None), {}, 0.0)  # type: ignore[arg-type]
         with pytest.raises(Boom):
-            exchange.begin({}, refuse, call.arrive())  # type: ignore[arg-type]
+            exchange.begin(refuse, call.arrive())  # type: ignore[arg-type]
         del exchange
     assert item.file.closed
 
