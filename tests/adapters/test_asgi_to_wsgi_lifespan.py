@@ -562,14 +562,18 @@ def test_an_empty_state_is_there_as_well() -> None:
 @pytest.mark.req("L-09")
 def test_close_shuts_down_once_and_later_requests_raise() -> None:
     app = Lifespan()
-    adapter = ASGIToWSGI(app)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        loops.append(asyncio.new_event_loop())  # of this adapter alone, so that it ends with it
+        return loops[-1]
+
+    adapter = ASGIToWSGI(app, loop_factory=new_loop)
     drive(adapter)
-    loop = adapter._runtime.loop_thread.port.loop if adapter._runtime else None
     adapter.close()
     assert app.log == ["startup", "/", "shutdown", "left"]  # when close() returns, all is done
     assert app.received == [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-    assert loop is not None
-    assert loop.is_closed()
+    assert [loop.is_closed() for loop in loops] == [True]
     adapter.close()
     for _ in range(2):
         assert isinstance(drive(adapter).error, AdapterClosed)
