@@ -65,7 +65,7 @@ def test_a_request_in_flight_completes(start: Starter, home: Home) -> None:
                 client.response()
             home.release()
         else:
-            wait_until(lambda: not server.running.accepts(), 10.0, "the server refuses connections")
+            wait_until(lambda: not server.running.listens(), 10.0, "the server refuses connections")
             home.release()
             response = client.response()
             assert (response.status, response.body) == (200, b"released")

@@ -147,7 +147,11 @@ def test_an_asgi_app(server: Server, shop: Path) -> None:
         if server.name == "granian":
             process.wait_for(r"Started worker-", count=count)  # one between startup and this loses it
         assert process.stop(signal.SIGTERM) == 0
-        assert pids(process, "shutdown") == started
+        ended = pids(process, "shutdown")
+        # Granian 2.8.7: a worker that is told to stop in the moment after that line does not hear it.
+        deaf = process.output.count("after it refused to gracefully stop") if server.name == "granian" else 0
+        assert set(ended) <= set(started)
+        assert len(ended) == len(started) - deaf
         assert process.output.count("bridge: ") == 1
         assert "Traceback" not in process.output
 
