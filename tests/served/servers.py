@@ -31,6 +31,8 @@ class Limit(enum.Enum):
     OPEN_AFTER_ERROR = enum.auto()  #: a response that fails after its start is left open, incomplete
     NO_GRACE = enum.auto()  #: requests in flight are cancelled by SIGTERM
     HELD_BY_STALLED = enum.auto()  #: a client that does not read keeps the server from exiting
+    MAY_CUT_LAST = enum.auto()  #: after SIGTERM the connection may close before a response's last frame
+    LISTENS_ON = enum.auto()  #: after SIGTERM connections are still queued, until it has exited
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def _gunicorn(target: str, port: int, grace: int) -> Sequence[str]:
 
 
 _HYPERCORN_H1 = {
+    Limit.LISTENS_ON: "its main process keeps the socket while the worker waits for requests in flight",
     Limit.CONTINUE_UNASKED: "its HTTP/1.1 protocol answers 100 as soon as it has the head of a request",
 }
 _HYPERCORN_TRIO = {
@@ -111,6 +114,8 @@ _HYPERCORN_TRIO = {
 # Besides, a `send` that waits for a flow-control window never returns once the client's connection is
 # gone; the task stays until the server stops. Thread and iterable of the request are free all the same.
 _HYPERCORN_H2 = {
+    Limit.LISTENS_ON: _HYPERCORN_H1[Limit.LISTENS_ON],
+    Limit.MAY_CUT_LAST: "it takes the connection for idle once the buffer is empty, and END_STREAM comes after",
     Limit.NO_BACK_PRESSURE: "the buffer of a stream lets the app go on whenever less than 16 KiB leave it "
     "at a time, as is so whenever a flow-control window is nearly used up",
     Limit.OPEN_AFTER_ERROR: "it neither resets nor ends the stream; only the connection's idle time-out does",

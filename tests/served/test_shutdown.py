@@ -56,6 +56,8 @@ def home() -> Iterator[Home]:
 def test_a_request_in_flight_completes(start: Starter, home: Home) -> None:
     """After SIGTERM: no new connection, the running request is answered, the hook runs, it exits."""
     with start(grace=LONG_GRACE) as server:
+        idle = server.connect()
+        assert idle.get("/flask/hello").status == 200
         client = server.connect()
         client.start("GET", f"/call-home?port={home.port}")
         home.await_call()
@@ -65,11 +67,20 @@ def test_a_request_in_flight_completes(start: Starter, home: Home) -> None:
                 client.response()
             home.release()
         else:
-            wait_until(lambda: not server.running.listens(), 10.0, "the server refuses connections")
+            if server.spec.lacks(Limit.LISTENS_ON):
+                while idle.sock.recv(65536):  # it says goodbye to a connection without a request
+                    pass
+            else:
+                wait_until(lambda: not server.running.accepts(), 10.0, "the server refuses connections")
             home.release()
-            response = client.response()
-            assert (response.status, response.body) == (200, b"released")
+            try:
+                response = client.response()
+            except Truncated:
+                assert server.spec.lacks(Limit.MAY_CUT_LAST)
+            else:
+                assert (response.status, response.body) == (200, b"released")
         client.close()
+        idle.close()
         assert server.running.wait(GONE_WITHIN) in (0, -15)
         ran = server.running.output().count("the shutdown hook ran")
         assert ran == (0 if server.spec.lacks(Limit.NO_LIFESPAN) else 1)

@@ -32,9 +32,6 @@ _POLL = 0.01
 _SETTLED = 0.25
 
 _PR_SET_PDEATHSIG = 1
-# Linux's table of IPv4 sockets, and its word for one that listens (include/net/tcp_states.h).
-_SOCKETS = Path("/proc/net/tcp")
-_LISTENING = "0A"
 
 
 def die_with_parent() -> None:
@@ -166,17 +163,6 @@ class RunningServer:
         except OSError:
             return False
         return True
-
-    def listens(self) -> bool:
-        """The same without a connection, where the system tells it.
-
-        Hypercorn 0.18 gives up all its connections at once if one that comes while it shuts down breaks.
-        """
-        if not _SOCKETS.exists():
-            return self.accepts()
-        port = f":{self.address[1]:04X}"
-        rows = [row.split() for row in _SOCKETS.read_text().splitlines()[1:]]
-        return any(row[1].endswith(port) and row[3] == _LISTENING for row in rows)
 
     def stop(self) -> None:
         """End the server, and whatever is left of its group; does nothing if it has ended."""
