@@ -115,7 +115,7 @@ _HYPERCORN_TRIO = {
 # gone; the task stays until the server stops. Thread and iterable of the request are free all the same.
 _HYPERCORN_H2 = {
     Limit.LISTENS_ON: _HYPERCORN_H1[Limit.LISTENS_ON],
-    Limit.MAY_CUT_LAST: "it takes the connection for idle once the buffer is empty, and END_STREAM comes after",
+    Limit.MAY_CUT_LAST: "it calls a connection idle once the buffer is empty; END_STREAM comes after",
     Limit.NO_BACK_PRESSURE: "the buffer of a stream lets the app go on whenever less than 16 KiB leave it "
     "at a time, as is so whenever a flow-control window is nearly used up",
     Limit.OPEN_AFTER_ERROR: "it neither resets nor ends the stream; only the connection's idle time-out does",
