@@ -18,13 +18,20 @@ BridgeError
 │   ├── PoolFull                its queue is at its bound
 │   ├── QueueTimeout            the job waited too long for a thread
 │   └── PoolClosed              it was closed
+├── ProtocolViolation           a validator saw a rule broken (also an AssertionError)
+├── BehaviourDiffers            two apps did not answer alike (also an AssertionError)
+├── WebSocketDisconnect         the app closed a test's WebSocket; has its code and reason
+├── WebSocketDenied             the app did not accept a test's WebSocket; has its response
 └── UsageError                  bridge was called with something it cannot work with
     ├── AdapterClosed           a request came after close()
+    ├── InvalidRecording        a file of recorded requests that cannot be read as one
     ├── TargetError             `bridge serve` did not find an app where it was told to look
     └── MissingDependency       an optional library is not installed (also an ImportError)
 """
 
 from __future__ import annotations
+
+import typing
 
 
 class BridgeError(Exception):
@@ -115,12 +122,60 @@ class PoolClosed(PoolError):
     """The pool was closed; it takes no jobs."""
 
 
+class ProtocolViolation(BridgeError, AssertionError):
+    """An application or a server broke a rule of its interface; raised by the validators.
+
+    `violation` says which rule, where it stands, what was expected and what came.
+    """
+
+    def __init__(self, violation: object) -> None:
+        super().__init__(str(violation))
+        self.violation = violation
+
+    def __reduce__(self) -> tuple[type[ProtocolViolation], tuple[object]]:
+        return type(self), (self.violation,)
+
+
+class BehaviourDiffers(BridgeError, AssertionError):
+    """Two apps, or two ways to the same app, did not answer alike; the message is the difference."""
+
+
+class WebSocketDisconnect(BridgeError):
+    """The app closed the WebSocket of a test, or ended without closing it (`code` 1006).
+
+    Attributes:
+        code: of the Close frame that a client would have seen (RFC 6455 section 7.4).
+        reason: of the same.
+    """
+
+    def __init__(self, message: str, *, code: int = 1006, reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+
+class WebSocketDenied(BridgeError):
+    """The app did not accept the WebSocket of a test.
+
+    Attributes:
+        response: what the client would have got instead, a `bridge.testing.exchange.Response`.
+    """
+
+    def __init__(self, message: str, *, response: typing.Any = None) -> None:
+        super().__init__(message)
+        self.response = response
+
+
 class UsageError(BridgeError):
     """bridge was called with something it cannot work with; the message says what to do instead."""
 
 
 class AdapterClosed(UsageError):
     """The adapter has been closed, and serves no request any more."""
+
+
+class InvalidRecording(UsageError):
+    """A file that is no recording of requests, or a damaged one; the message names file and line."""
 
 
 class TargetError(UsageError):

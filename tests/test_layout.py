@@ -38,13 +38,15 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "websocket": frozenset({"translate", "engines"}),
     "shim": frozenset({"engines"}),
     "migration": frozenset({"translate", "adapters"}),
-    "testing": frozenset({"translate", "adapters", "websocket", "shim", "migration", "tracing"}),
+    "testing": frozenset(
+        {"translate", "engines", "adapters", "websocket", "shim", "migration", "tracing"}
+    ),
     "compat": frozenset({"adapters"}),
 }
 # What all may import, since it imports nothing of bridge itself.
 VOCABULARY = frozenset({"_version", "types", "exceptions"})
 # The command line stands above everything and may import any layer.
-COMMAND_LINE = frozenset({"cli", "serving", "__main__"})
+COMMAND_LINE = frozenset({"cli", "commands", "serving", "__main__"})
 
 # Of the standard library, what could wait or run something elsewhere has no place in a translation.
 WAITING = frozenset(
@@ -68,17 +70,20 @@ WAITING = frozenset(
 # Library -> the modules that may import it (a trailing dot means everything below). All else is refused.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "asgiref": ("bridge.adapters.", "bridge.shim.", "bridge.compat"),
-    "click": ("bridge.cli", "bridge.serving."),
-    "uvicorn": ("bridge.cli", "bridge.serving."),
-    "cheroot": ("bridge.serving.",),
+    "click": ("bridge.cli", "bridge.serving.", "bridge.commands."),
+    "rich": ("bridge.testing.comparison.", "bridge.commands."),
+    "uvicorn": ("bridge.cli", "bridge.serving.", "bridge.testing.servers."),
+    "cheroot": ("bridge.serving.", "bridge.testing.servers."),
     "daphne": ("bridge.serving.",),
-    "granian": ("bridge.serving.",),
+    "granian": ("bridge.serving.", "bridge.testing.servers."),
     "gunicorn": ("bridge.serving.",),
-    "hypercorn": ("bridge.serving.",),
+    "hypercorn": ("bridge.serving.", "bridge.testing.servers."),
     "twisted": ("bridge.serving.",),
-    "waitress": ("bridge.serving.",),
+    "waitress": ("bridge.serving.", "bridge.testing.servers."),
     "trio": ("bridge.engines.trio_port",),
     "wsproto": ("bridge.websocket.upgrade",),
+    "werkzeug": ("bridge.testing.servers.",),
+    "yaml": ("bridge.testing.sources.",),
     "pytest": ("bridge.testing.pytest_plugin",),
     "httpx2": ("bridge.testing.",),
     "hypothesis": ("bridge.testing.",),
@@ -215,8 +220,8 @@ def test_names_come_from_the_module_that_defines_them(module: Module) -> None:
 
 @EVERY_MODULE
 def test_only_the_entry_points_import_the_command_line(module: Module) -> None:
-    """`cli` is imported by `__main__` alone, and `testing` by `cli` alone."""
-    users = {"cli": {"__main__", "cli"}, "testing": {"cli", "testing"}}
+    """`cli` is imported by `__main__` alone, and `testing` by the commands alone."""
+    users = {"cli": {"__main__", "cli"}, "testing": {"cli", "commands", "testing"}}
     wrong = [
         each.name
         for each in imports_of(module)
