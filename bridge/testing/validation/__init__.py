@@ -1,0 +1,1 @@
+"""Validators: what an app and its server owe each other, checked while they talk."""
