@@ -107,8 +107,8 @@ class Request:
         if isinstance(value, str):
             method, space, target = value.partition(" ")
             return cls(method, target.strip()) if space and not value.startswith("/") else cls("GET", value)
-        if isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, str) for each in value):
-            return cls(*value)
+        if isinstance(value, tuple):
+            return _from_pair(value)
         if isinstance(value, Mapping):
             return _from_mapping(value)
         raise UsageError(f"a request is {_FORMS}; got {value!r}")
@@ -116,6 +116,12 @@ class Request:
     def with_headers(self, *pairs: tuple[str, str]) -> Request:
         """The same with further headers at the end."""
         return replace(self, headers=(*self.headers, *pairs))
+
+
+def _from_pair(given: tuple[Any, ...]) -> Request:
+    if len(given) != 2 or not all(isinstance(each, str) for each in given):
+        raise UsageError(f"a request is {_FORMS}; got {given!r}")
+    return Request(*given)
 
 
 def _from_mapping(given: Mapping[str, Any]) -> Request:

@@ -190,17 +190,19 @@ class ASGIResponse:
         The state changes with `sent_file`, once the file is known to be readable.
 
         Raises:
-            InvalidMessage: no start came before, output has begun, or the path is not absolute (X-06).
+            InvalidMessage: no start came before, output has begun, or there is no path (X-06).
         """
         if self.state is not _STARTED:
             self._unexpected("http.response.pathsend")
             return None
         path: Any = message.get("path")
-        if not isinstance(path, (str, os.PathLike)) or not os.path.isabs(path):
+        found: Any = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+        # The extension asks for an absolute one, but Starlette's FileResponse passes on what it was
+        # given; to open that means the same here as in the app.
+        if not isinstance(found, str) or not found:
             raise InvalidMessage(f"http.response.pathsend expects an absolute path; got {path!r}")
         if self.shown:
             raise InvalidMessage("http.response.pathsend cannot follow http.response.body")
-        found: str = os.fspath(path)
         return found
 
     def sent_file(self, size: int) -> int:

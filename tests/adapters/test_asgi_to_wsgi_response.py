@@ -1325,8 +1325,23 @@ def test_a_file_that_shrinks_while_it_is_sent_aborts_the_response(file: Path, op
 
 
 @pytest.mark.req("X-06")
-@pytest.mark.parametrize("path", ["relative", "", b"/bytes", None, 7], ids=repr)
-def test_a_path_that_is_not_absolute_raises(path: Any) -> None:
+@WRAPPED
+def test_a_relative_path_is_one_of_the_working_directory(
+    file: Path, environ: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extension asks for an absolute one; Starlette's `FileResponse("file")` sends what it was given."""
+    from starlette.responses import FileResponse
+
+    monkeypatch.chdir(file.parent)
+    assert ask(pathsend(file.name), **environ).unwrap().body == file.read_bytes()
+    with bridged(FileResponse(file.name)) as wsgi:
+        answer = drive(wsgi, **environ).unwrap()
+    assert (answer.status, answer.body) == (200, file.read_bytes())
+
+
+@pytest.mark.req("X-06")
+@pytest.mark.parametrize("path", ["", b"/bytes", None, 7], ids=repr)
+def test_what_is_no_path_raises(path: Any) -> None:
     refused(start(), {"type": "http.response.pathsend", "path": path})
 
 

@@ -803,19 +803,19 @@ def test_a_response_without_body_has_to_be_ended_all_the_same(head: bool, status
 
 
 @pytest.mark.req("X-06")
-@pytest.mark.parametrize("name", [HERE, Path(HERE)], ids=["str", "Path"])
+@pytest.mark.parametrize("name", [HERE, Path(HERE), "file", "../file"], ids=["str", "Path", "relative", "up"])
 def test_a_path_is_given_back_and_nothing_changes_until_its_size_is_known(name: object) -> None:
     response = started()
     before = everything(response)
-    assert response.path(path(name)) == HERE
+    assert response.path(path(name)) == str(name)
     assert everything(response) == before
     assert response.sent_file(10) == 10
     response.finish()
 
 
 @pytest.mark.req("X-06")
-@pytest.mark.parametrize("name", ["", "file", "./file", "../file", Path("file"), None, 5, b"/file"], ids=repr)
-def test_a_path_that_is_not_absolute_raises(name: object) -> None:
+@pytest.mark.parametrize("name", ["", None, 5, b"/file"], ids=repr)
+def test_what_is_no_path_raises(name: object) -> None:
     refuses(started(), lambda response: response.path(path(name)), InvalidMessage, "absolute path")
 
 
