@@ -1,4 +1,4 @@
-"""The command `bridge`: `bridge serve TARGET`, `bridge --version`.
+"""The command `bridge`: `bridge serve TARGET`, `bridge compare OLD NEW` and others, `bridge --version`.
 
 A further command is a line in `COMMANDS` and a module that holds it as a click command called
 `command`, whose callback returns the exit code. It is imported when it is called, so that one
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "serve": ("bridge.serving.command", "Serve a WSGI or ASGI app, on Uvicorn or another server."),
+    "check": ("bridge.commands.check", "Check an app against its interface, the adapter and the servers."),
+    "compare": (
+        "bridge.commands.compare",
+        "Send the same requests to two apps or sites: what differs?",
+    ),
+    "record": ("bridge.commands.record", "Serve an app, and write down what it is asked and answers."),
+    "replay": ("bridge.commands.replay", "Send recorded requests again: what is answered otherwise?"),
 }
 """By name: the module of a command, and what it does in one line."""
 

@@ -45,6 +45,13 @@ def test_no_command_shows_the_help(tmp_path: Path) -> None:
         (["serve", "x", "--interface", "cgi"], "'cgi' is not one of"),
         (["serve", "x", "y"], "unexpected extra argument"),
         (["serve", "x", "--env-file", "/nowhere"], "does not exist"),
+        (["check"], "Missing argument 'TARGET'"),
+        (["check", "x", "--via", "cgi"], "'cgi' is not one of"),
+        (["compare", "x"], "Missing argument 'NEW'"),
+        (["compare", "x", "y", "--slower", "much"], "'much' is not a valid float"),
+        (["record", "x"], "Missing option '--to'"),
+        (["record", "x", "--to", "y", "--port", "many"], "'many' is not a valid integer"),
+        (["replay", "/nowhere", "x"], "does not exist"),
     ],
 )
 def test_a_wrong_command_line_is_misuse(
@@ -61,6 +68,19 @@ def test_a_command_is_imported_when_it_is_called(tmp_path: Path) -> None:
     code = "import sys; from bridge.cli import main; main(['--help']); print('uvicorn' in sys.modules)"
     output = subprocess.check_output([sys.executable, "-c", code], env=environment(), text=True, timeout=30)
     assert output.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("name", ["check", "compare", "record", "replay"])
+def test_the_help_of_a_command_needs_no_http_library(name: str) -> None:
+    code = (
+        "import sys; from bridge.cli import main; main([sys.argv[1], '--help']);"
+        "print([each for each in ('httpx2', 'rich', 'hypothesis', 'pytest') if each in sys.modules])"
+    )
+    output = subprocess.check_output(
+        [sys.executable, "-c", code, name], env=environment(), text=True, timeout=30
+    )
+    assert output.startswith("Usage:")
+    assert output.splitlines()[-1] == "[]"
 
 
 WITHOUT = """

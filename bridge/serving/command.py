@@ -18,7 +18,7 @@ from ..engines.thread_pool import DEFAULT_THREADS
 from ..exceptions import UsageError
 from .servers import DEFAULT, SERVERS, Server
 from .settings import GRACE, HOST, PORT, Settings, option
-from .worker import Order
+from .worker import Around, Order
 
 # Shown first, as what most people look for.
 _FOREMOST = (
@@ -35,8 +35,16 @@ _SERVER = f"{__name__}.server"
 _FURTHER = f"{__name__}.further"
 
 
-class _ServeCommand(click.Command):
-    """A command whose options depend on the value of `--server`."""
+class ServeCommand(click.Command):
+    """A command whose options depend on the value of `--server`.
+
+    Args:
+        first: names of further options that are shown first.
+    """
+
+    def __init__(self, *args: Any, first: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._first = tuple(first)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own, further = _split(args)
@@ -63,7 +71,7 @@ class _ServeCommand(click.Command):
         """What most people look for comes first, and Uvicorn's further options in a section of their own."""
         options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
         names = {option.name: option for option in options}
-        foremost = [names[name] for name in _FOREMOST]
+        foremost = [names[name] for name in (*self._first, *_FOREMOST)]
         others = [option for option in options if option not in foremost]
         help_option = self.get_help_option(ctx)
         if help_option is not None:
@@ -132,9 +140,7 @@ def _uvicorn() -> Any:
     return SERVERS[DEFAULT].runner()
 
 
-def _run(
-    target: str, server: str, interface: str, factory: bool, threads: int | None, app_dir: str, **options: Any
-) -> int:
+def _run(**options: Any) -> int:
     """Find the app that TARGET names, and serve it.
 
     \b
@@ -151,6 +157,26 @@ def _run(
 
       bridge serve shop:app --server gunicorn -- --max-requests 1000
     """
+    return serve(None, **options)
+
+
+def serve(
+    around: Around | None,
+    *,
+    target: str,
+    server: str,
+    interface: str,
+    factory: bool,
+    threads: int | None,
+    app_dir: str,
+    **options: Any,
+) -> int:
+    """Serve what the command line of a `ServeCommand` with `PARAMETERS` names; returns the exit code.
+
+    Args:
+        around: what goes around the app.
+        options: the values of the other parameters, as click has made them.
+    """
     context = click.get_current_context()
     further: list[str] = context.meta[_FURTHER]
     chosen = SERVERS[server]
@@ -158,7 +184,7 @@ def _run(
         options["app_dir"] = app_dir
         options.update(_behind(context, chosen, further))
         app_dir = options.pop("app_dir")
-    order = Order(target, _INTERFACES[interface], factory, threads, app_dir or None)
+    order = Order(target, _INTERFACES[interface], factory, threads, app_dir or None, around=around)
     if chosen.name == DEFAULT:
         uvicorn = _uvicorn()
         code: int = uvicorn.serve(order, uvicorn.arguments_of_config(options))
@@ -221,41 +247,41 @@ _COMMON = (
     ),
 )
 
-command = _ServeCommand(
-    "serve",
-    callback=_run,
-    help=_run.__doc__,
-    # Uvicorn's own prefix, so that UVICORN_PORT and the like mean here what they mean there.
-    context_settings={"auto_envvar_prefix": "UVICORN"},
-    params=[
-        click.Argument(["target"], metavar="TARGET"),
-        click.Option(
-            ["--server"],
-            type=click.Choice(list(SERVERS)),
-            default=DEFAULT,
-            show_default=True,
-            allow_from_autoenv=False,
-            help="What serves the app. With --help it shows the options for that server.",
-        ),
-        click.Option(
-            ["--threads"],
-            type=click.IntRange(min=1),
-            allow_from_autoenv=False,
-            help="How many requests may be handled at a time in each worker process: by a WSGI app behind an "
-            "ASGI server, in the adapter's threads; by any app on a WSGI server, in the server's.  "
-            f"[default: {DEFAULT_THREADS}]",
-        ),
-        click.Option(
-            ["--interface"],
-            type=click.Choice(list(_INTERFACES)),
-            default="auto",
-            show_default=True,
-            help="What the app is, if it cannot be told.",
-        ),
-        click.Option(
-            ["--factory"],
-            is_flag=True,
-            help="TARGET names a function that makes the app, whatever it looks like.",
-        ),
-    ],
-)
+# Uvicorn's own prefix, so that UVICORN_PORT and the like mean here what they mean there.
+CONTEXT = {"auto_envvar_prefix": "UVICORN"}
+"""Settings of a `ServeCommand`."""
+
+PARAMETERS: list[click.Parameter] = [
+    click.Argument(["target"], metavar="TARGET"),
+    click.Option(
+        ["--server"],
+        type=click.Choice(list(SERVERS)),
+        default=DEFAULT,
+        show_default=True,
+        allow_from_autoenv=False,
+        help="What serves the app. With --help it shows the options for that server.",
+    ),
+    click.Option(
+        ["--threads"],
+        type=click.IntRange(min=1),
+        allow_from_autoenv=False,
+        help="How many requests may be handled at a time in each worker process: by a WSGI app behind an "
+        "ASGI server, in the adapter's threads; by any app on a WSGI server, in the server's.  "
+        f"[default: {DEFAULT_THREADS}]",
+    ),
+    click.Option(
+        ["--interface"],
+        type=click.Choice(list(_INTERFACES)),
+        default="auto",
+        show_default=True,
+        help="What the app is, if it cannot be told.",
+    ),
+    click.Option(
+        ["--factory"],
+        is_flag=True,
+        help="TARGET names a function that makes the app, whatever it looks like.",
+    ),
+]
+"""The parameters of a `ServeCommand`, to which those of the server are added."""
+
+command = ServeCommand("serve", callback=_run, help=_run.__doc__, context_settings=CONTEXT, params=PARAMETERS)

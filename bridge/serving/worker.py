@@ -8,9 +8,10 @@ command line.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..adapters.as_asgi import single_callable
@@ -35,6 +36,28 @@ _FORCED = {"auto": None, "wsgi": Interface.WSGI, "asgi": Interface.ASGI3}
 
 
 @dataclass(frozen=True)
+class Around:
+    """What another command puts around the app in each process that serves it.
+
+    Attributes:
+        function: as `module:name`. It is called with the app, with "wsgi" or "asgi" (ASGI 3), which
+            the app is, and with `options`; it returns an app of the same interface.
+        options: arguments for it, by name; what JSON can hold.
+        note: what the line that says what is served says of it.
+    """
+
+    function: str
+    options: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    def __call__(self, app: Any, interface: Interface) -> Any:
+        """The app with it around."""
+        module, _, name = self.function.partition(":")
+        kind = "wsgi" if interface is Interface.WSGI else "asgi"
+        return getattr(importlib.import_module(module), name)(app, kind, **self.options)
+
+
+@dataclass(frozen=True)
 class Order:
     """What to serve, and how to adapt it.
 
@@ -46,6 +69,7 @@ class Order:
         directory: where to look for the app first; `None` is the current directory.
         multiprocess: whether other processes serve the same app (`wsgi.multiprocess`).
         speaks: what the server can call, one of `SPOKEN`; an app of the other interface is wrapped.
+        around: what goes around the app, inside the adapter.
     """
 
     target: str
@@ -55,6 +79,7 @@ class Order:
     directory: str | None = None
     multiprocess: bool = False
     speaks: str = "asgi"
+    around: Around | None = None
 
     def to_environment(self) -> None:
         """Leave the order to processes that are started from now on."""
@@ -74,17 +99,20 @@ class Order:
                 '{"target": "module:app"}'
             )
         try:
-            return cls(**json.loads(text))
-        except (TypeError, ValueError) as error:
+            given = json.loads(text)
+            around = given.pop("around", None)
+            return cls(**given, around=None if around is None else Around(**around))
+        except (AttributeError, TypeError, ValueError) as error:
             raise UsageError(f"the environment variable {ENVIRONMENT} holds {text!r}: {error}") from None
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """An app that the server can call, and what it was made from."""
+    """An app that the server can call, and what it was made from; `note` says what is around it."""
 
     found: Found
     app: Any
+    note: str = ""
 
     @property
     def wrapped(self) -> WSGIToASGI | ASGIToWSGI | None:
@@ -121,7 +149,7 @@ class Loaded:
             text += " through ASGIToWSGI"
         elif isinstance(self.wrapped, WSGIToASGI):
             text += f" through WSGIToASGI ({self.wrapped.pool.threads} threads)"
-        return text
+        return f"{text}, {self.note}" if self.note else text
 
 
 def load(order: Order) -> Loaded:
@@ -141,12 +169,15 @@ def load(order: Order) -> Loaded:
         interface=_FORCED[order.interface],
         directory=order.directory,
     )
-    if found.interface is Interface.WSGI:
-        return Loaded(found, _to_asgi(found.app, order) if order.speaks == "asgi" else found.app)
     app = single_callable(found.app) if found.interface is Interface.ASGI2 else found.app
+    note = ""
+    if order.around is not None:
+        app, note = order.around(app, found.interface), order.around.note
+    if found.interface is Interface.WSGI:
+        return Loaded(found, _to_asgi(app, order) if order.speaks == "asgi" else app, note)
     if order.speaks == "wsgi":
         app = ASGIToWSGI(app, shutdown_timeout=SHUTDOWN_TIMEOUT)
-    return Loaded(found, app)
+    return Loaded(found, app, note)
 
 
 def _to_asgi(app: Any, order: Order) -> WSGIToASGI:

@@ -1,0 +1,1 @@
+"""The commands of `bridge` that prove behaviour: check, compare, record, replay."""
