@@ -1,0 +1,1 @@
+"""Comparison: the same requests to two apps, and the differences between what they answer."""
