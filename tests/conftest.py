@@ -11,6 +11,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+# For the tests of the plugin; it has to be asked for at the root.
+pytest_plugins = ["pytester"]
+
 # The same examples in every run, however slow the machine is at the moment, and nothing on disk.
 settings.register_profile("bridge", derandomize=True, deadline=None, database=None)
 settings.load_profile("bridge")
