@@ -1,0 +1,1 @@
+"""Recording: exchanges written down with secrets removed, and sent again."""
