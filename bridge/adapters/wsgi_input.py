@@ -143,6 +143,13 @@ class FileWrapper:
         if hasattr(filelike, "close"):
             self.close = filelike.close
 
+    # Its own iterator, not a generator: middleware that keeps only `iter(wrapper)`, as Werkzeug's
+    # ranges do, closes that, and so the file.
+
     def __iter__(self) -> Iterator[bytes]:
-        while chunk := self.filelike.read(self.block_size):
-            yield chunk
+        return self
+
+    def __next__(self) -> bytes:
+        if chunk := self.filelike.read(self.block_size):
+            return chunk  # type: ignore[no-any-return]
+        raise StopIteration

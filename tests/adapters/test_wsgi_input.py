@@ -6,6 +6,7 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -286,6 +287,43 @@ def test_a_wrapper_closes_its_file_if_that_can_be_closed() -> None:
     wrapper = FileWrapper(OnlyReads())
     assert not hasattr(wrapper, "close")
     assert list(wrapper) == []
+
+
+@pytest.mark.req("X-08")
+def test_its_iterator_closes_the_file_as_well() -> None:
+    """Werkzeug's ranges keep nothing else of it."""
+    file = io.BytesIO(b"abc")
+    pieces: Any = iter(FileWrapper(file, 2))
+    assert next(pieces) == b"ab"
+    pieces.close()
+    assert file.closed
+
+
+@pytest.mark.req("X-08")
+def test_a_range_of_a_file_that_flask_sends_leaves_it_closed(tmp_path: Path) -> None:
+    from flask import Flask, send_file
+
+    from bridge.testing import Client
+
+    (tmp_path / "digits").write_bytes(b"0123456789")
+    opened: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        """Flask's, with an eye on the files that it opens."""
+        wrap = environ["wsgi.file_wrapper"]
+
+        def watched(file: Any, size: int = 8192) -> Any:
+            opened.append(file)
+            return wrap(file, size)
+
+        return site({**environ, "wsgi.file_wrapper": watched}, start_response)
+
+    site = Flask("digits")
+    site.add_url_rule("/", view_func=lambda: send_file(tmp_path / "digits"))
+    with Client(app, via="asgi") as client:
+        answer = client.get("/", headers={"Range": "bytes=2-5"})
+    assert (answer.status_code, answer.content) == (206, b"2345")
+    assert [file.closed for file in opened] == [True]
 
 
 @pytest.mark.req("X-08")
