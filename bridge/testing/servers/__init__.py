@@ -1,0 +1,1 @@
+"""Real servers beside a test: in threads of its process, or a `bridge serve` process."""
