@@ -111,6 +111,7 @@ BUDGETS = (
     Budget("asgi-memory", "down, slow reader", None, 4, at_most=True, unit="MiB"),
     Budget("asgi-memory", "up", None, 4, at_most=True, unit="MiB"),
     Budget("asgi-memory", "up, slow reader", None, 4, at_most=True, unit="MiB"),
+    *(Budget("client", case, "testclient", 1) for case in ("GET, ASGI app", "POST of 64 KiB, ASGI app")),
     Budget("import", "in a new interpreter", "a2wsgi", 1, at_most=True),
 )
 

@@ -52,6 +52,7 @@ LABELS = {
     "starlette": "Starlette",
     "hypercorn": "Hypercorn's adapter",
     "uvicorn": "Uvicorn's adapter",
+    "testclient": "Starlette's TestClient",
 }
 
 

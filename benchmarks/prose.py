@@ -44,6 +44,7 @@ The floor is `asyncio.run_coroutine_threadsafe` of a coroutine that does nothing
 what one hop to a loop's thread and back costs with the standard library. The limit is the application stepped
 in the calling thread: no loop, no hop, nothing translated. That works only for an app that never waits.""",
     ),
+    "testing": Section("Testing", ""),
     "package": Section("The package", ""),
 }
 
@@ -140,5 +141,11 @@ WSGI hello-world shows what Gunicorn itself costs.""",
         BARS,
     ),
     "http-fastapi": Section("FastAPI over HTTP", "The same FastAPI application everywhere."),
+    "client": Section(
+        "Clients in process",
+        """\
+A test's client calls a bare app that says hello. httpx2 without an app shows what the library costs that
+bridge's and Starlette's clients stand on.""",
+    ),
     "import": Section("Import", "Only the import counts, not the start of the interpreter."),
 }

@@ -12,6 +12,7 @@ from benchmarks.asgi_under_wsgi import inprocess as asgi_inprocess
 from benchmarks.asgi_under_wsgi import memory as asgi_memory
 from benchmarks.asgi_under_wsgi import streams as asgi_streams
 from benchmarks.measure import Result, Settings
+from benchmarks.testing import clients
 from benchmarks.wsgi_under_asgi import convoy, mixed
 from benchmarks.wsgi_under_asgi import endtoend as wsgi_endtoend
 from benchmarks.wsgi_under_asgi import inprocess as wsgi_inprocess
@@ -42,6 +43,9 @@ DIRECTIONS: dict[str, dict[str, Measure]] = {
         **_each(asgi_streams.measure, asgi_streams.SCENARIOS),
         **_each(memory.measure, [asgi_memory.SCENARIO]),
         **_each(endtoend.measure, asgi_endtoend.SCENARIOS),
+    },
+    "testing": {
+        clients.NAME: clients.measure,
     },
     "package": {
         "import": imports.measure,

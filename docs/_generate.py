@@ -8,15 +8,16 @@ A page says `<!-- generate: NAME -->` where the result of `GENERATORS[NAME]` bel
     scope-losses       what of an environ does not come through
     exception-tree     every exception, from the docstring of bridge.exceptions
     exceptions, types  an entry for each public name of that module, for mkdocstrings to fill in
-    serve-help         the output of `bridge serve --help`
+    testing-modules    each module of bridge.testing with the first line of its docstring
+    serve-help         the output of `bridge serve --help`; likewise check-help and so on
     requirements       each requirement and the tests that prove it, from tests/support/conformance.py
 
 The examples are not written down anywhere: they are what the adapters make of a scope or an environ
 while the site is built. A key that an adapter sets and `_environ.toml` or `_scope.toml` does not explain
 fails the build, and so does one that is explained and not set.
 
-Comments of the form `<!-- check ... -->` and `<!-- use: PAGE -->`, and the word `no-run` behind the name
-of a language, are for tests/test_docs.py, which runs the examples. They are taken out here.
+Comments of the form `<!-- check ... -->` and `<!-- use: PAGE -->`, and the words `no-run` and `output`
+behind the name of a language, are for tests/test_docs.py, which runs the examples. They are taken out here.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bridge import ASGIToWSGI, WSGIToASGI, exceptions, types
+from bridge.cli import COMMANDS
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -292,15 +295,35 @@ def entries(module: ModuleType) -> str:
     return "\n\n".join(f"::: {module.__name__}.{name}" for name in names if not name.startswith("_"))
 
 
-def serve_help() -> str:
-    """What `bridge serve --help` prints, where Uvicorn is installed."""
+def testing_modules() -> str:
+    """A table of the modules of `bridge.testing`, by folder."""
+    package = ROOT / "bridge" / "testing"
+    lines = ["| | |", "|---|---|"]
+    # The folders first, each headed by what its `__init__.py` says.
+    for path in sorted(package.rglob("*.py"), key=lambda each: (each.parent == package, each.as_posix())):
+        if path == package / "__init__.py":
+            continue
+        summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+        name = path.relative_to(package).as_posix()
+        if path.name == "__init__.py":
+            lines.append(f"| **{path.parent.name}/** | **{summary}** |")
+        else:
+            lines.append(f"| `{name}` | {summary.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
+
+
+def command_help(name: str) -> str:
+    """What `bridge NAME --help` prints, where Uvicorn is installed, whose options some commands have."""
     if importlib.util.find_spec("uvicorn") is None:
-        return "This copy of the documentation was made without Uvicorn. Run `bridge serve --help`."
+        return f"This copy of the documentation was made without Uvicorn. Run `bridge {name} --help`."
     import click
 
-    command: click.Command = importlib.import_module("bridge.serving.command").command
-    context = click.Context(command, info_name="bridge serve", max_content_width=96, terminal_width=96)
-    return f"```text\n{command.get_help(context)}\n```"
+    command: click.Command = importlib.import_module(COMMANDS[name][0]).command
+    context = click.Context(command, info_name=f"bridge {name}", max_content_width=96, terminal_width=96)
+    text = command.get_help(context)
+    if name != "serve":
+        text = text.partition("\n\nOptions of Uvicorn:")[0]
+    return f"```text\n{text}\n```"
 
 
 GENERATORS: dict[str, Callable[[], str]] = {
@@ -312,7 +335,8 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "exceptions": lambda: entries(exceptions),
     "types": lambda: entries(types),
     "requirements": requirements,
-    "serve-help": serve_help,
+    "testing-modules": testing_modules,
+    **{f"{name}-help": partial(command_help, name) for name in COMMANDS},
 }
 
 
@@ -386,7 +410,7 @@ def _row(*cells: str) -> str:
 
 _PLACEHOLDER = re.compile(r"^<!-- generate: ([a-z-]+) -->$", re.M)
 _CHECK = re.compile(r"^<!-- (?:check|use:)\s.*?-->\n?", re.M | re.S)
-_NO_RUN = re.compile(r"^( *```+ *\w+) no-run\b", re.M)
+_FOR_TESTS = re.compile(r"^( *```+ *\w+) (?:no-run|output)\b", re.M)
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -405,4 +429,4 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill in what is generated, and take out what is for the tests."""
     markdown = _PLACEHOLDER.sub(lambda match: GENERATORS[match[1]](), markdown)
-    return _NO_RUN.sub(r"\1", _CHECK.sub("", markdown))
+    return _FOR_TESTS.sub(r"\1", _CHECK.sub("", markdown))

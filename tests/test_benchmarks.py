@@ -29,7 +29,8 @@ STREAMS = ("chunks", "down", "up", "readline", "memory")
 SERVED = ("convoy", "http-convoy", "http-flask", "http-django")
 REVERSE = ("asgi-hello", "asgi-starlette", "asgi-chunks", "asgi-down", "asgi-up", "asgi-memory", "import")
 REVERSE_SERVED = ("http-starlette", "http-fastapi")
-ALL = (*IN_PROCESS, *STREAMS, *SERVED, *REVERSE, *REVERSE_SERVED)
+TESTING = ("client",)
+ALL = (*IN_PROCESS, *STREAMS, *SERVED, *REVERSE, *REVERSE_SERVED, *TESTING)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,8 @@ def run_command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize(
     "names",
-    [IN_PROCESS, STREAMS, SERVED, REVERSE, REVERSE_SERVED],
-    ids=["in-process", "streams", "served", "reverse", "reverse-served"],
+    [IN_PROCESS, STREAMS, SERVED, REVERSE, REVERSE_SERVED, TESTING],
+    ids=["in-process", "streams", "served", "reverse", "reverse-served", "testing"],
 )
 def test_every_scenario_runs_and_every_answer_of_bridge_is_right(
     home: Path, tmp_path: Path, names: tuple[str, ...]

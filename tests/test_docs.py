@@ -6,10 +6,12 @@ In README.md and the pages under docs/,
   `title="x.py"` is written to that file and imported. A title that no module can have, such as that of a
   configuration file, is written only;
 - `<!-- check ... -->` holds Python that runs at its place in that namespace, and asserts what the example
-  does. `get`, `request` and `serving` are there for it, see below;
+  does. `get`, `request`, `serving` and `run` are there for it, see below;
 - each command of a ```console block is looked up in its program's own help, and a server is started and
   asked for `/`. So is a script of the page that serves: it listens where its text says 8000;
 - `no-run` behind the language of a block: the Python must compile, the options must exist, no more;
+- a ```text block with `output` behind it shows what the last `run(...)` of a check printed: its lines are
+  there in this order, perhaps with others between; `...` within a line stands for anything;
 - `<!-- use: PAGE -->` takes the files of another page.
 
 `python tests/test_docs.py PAGE` runs the examples of one page in the current folder.
@@ -31,6 +33,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -61,6 +64,7 @@ class Block(NamedTuple):
     line: int
     title: str = ""
     runs: bool = True
+    shows_output: bool = False
 
 
 _PARTS = re.compile(
@@ -81,8 +85,11 @@ def blocks_of(text: str) -> list[Block]:
             language, _, options = match["info"].strip().partition(" ")
             title = re.search(r'title="([^"]+)"', options)
             code = re.sub(f"^{match['indent']}", "", match["code"], flags=re.M)
+            words = options.split()
             found.append(
-                Block(language, code, line, title[1] if title else "", "no-run" not in options.split())
+                Block(
+                    language, code, line, title[1] if title else "", "no-run" not in words, "output" in words
+                )
             )
     return found
 
@@ -206,13 +213,53 @@ def serving_wsgi(app: Any) -> Iterator[httpx2.Client]:
             app.close()
 
 
+def run_program(program: str, *arguments: str) -> tuple[int, str]:
+    """The exit code of `bridge` or `pytest`, run in the current folder, and all that it printed."""
+    command = [sys.executable, "-m", program, *arguments]
+    if program == "pytest":
+        # Only bridge's plugin, by its module, since in a checkout it is not installed.
+        command += ["-p", "bridge.testing.pytest_plugin", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        command,
+        env={**environment(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "100"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PAGE_TIMEOUT / 4,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def assert_shown(text: str, printed: str) -> None:
+    """Fail unless every line of `text` was printed, in this order."""
+    lines = iter(printed.splitlines())
+    for line in filter(None, map(str.rstrip, text.splitlines())):
+        pattern = ".*".join(map(re.escape, line.split("...")))
+        assert any(re.fullmatch(pattern, each.rstrip()) for each in lines), f"not printed: {line}\n{printed}"
+
+
 # --- examples
 
 
 def run_page(page: str) -> None:
     """Run the examples of a page, here and now. A traceback shows the page and its lines."""
     sys.path.insert(0, os.getcwd())
-    namespace: dict[str, Any] = {"__name__": "page", "get": get, "request": request, "serving": serving}
+    printed: list[str] = []
+
+    def run(program: str, *arguments: str) -> int:
+        code, text = run_program(program, *arguments)
+        printed.append(text)
+        return code
+
+    namespace: dict[str, Any] = {
+        "__name__": "page",
+        "get": get,
+        "request": request,
+        "serving": serving,
+        "run": run,
+    }
     for block in files_of(page):
         if block not in blocks_on(page):
             Path(block.title).write_text(block.text, encoding="utf-8")
@@ -221,6 +268,8 @@ def run_page(page: str) -> None:
             path = Path(block.title)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
+        if block.shows_output:
+            assert_shown(block.text, printed[-1])
         if block.kind not in ("python", "check") or not block.runs:
             continue
         if block.title:
@@ -369,8 +418,13 @@ def served_commands(page: str) -> list[str]:
         for block in blocks_on(page)
         if block.kind == "console" and block.runs
         for command in commands_of(block)
-        if shlex.split(command)[0] in SERVERS or is_script(page, shlex.split(command))
+        if is_server(shlex.split(command)) or is_script(page, shlex.split(command))
     ]
+
+
+def is_server(argv: list[str]) -> bool:
+    """Whether a command serves; of bridge's own only one does."""
+    return argv[0] in SERVERS and (argv[0] != "bridge" or argv[1] == "serve")
 
 
 def is_script(page: str, argv: list[str]) -> bool:
@@ -399,8 +453,6 @@ def click_command(program: str) -> Any:
         return importlib.import_module("uvicorn.main").main
     if program == "granian":
         return importlib.import_module("granian.cli").cli
-    if program == "bridge":
-        return importlib.import_module("bridge.serving.command").command
     return None
 
 
@@ -416,6 +468,8 @@ def check_command(argv: list[str]) -> None:
         check_extras(arguments)
     elif program in ("pytest", "ruff", "mypy", "mkdocs"):
         subcommand = [arguments[0]] if program in ("ruff", "mkdocs") else []
+        if program == "pytest" and not any(each.name == "bridge" for each in entry_points(group="pytest11")):
+            subcommand = ["-p", "bridge.testing.pytest_plugin"]  # run from a checkout that is not installed
         check_options(arguments, help_of(sys.executable, "-m", program, *subcommand))
         for argument in arguments:
             assert not argument.startswith("tests/") or (ROOT / argument).exists(), argument
@@ -426,9 +480,19 @@ def check_command(argv: list[str]) -> None:
         assert (ROOT / argv[0]).exists()
     elif program == "bridge" and arguments == ["--version"]:
         assert "--version" in help_of(*executable(program))
+    elif program == "bridge":
+        from bridge.cli import COMMANDS
+
+        name = arguments.pop(0)
+        command = importlib.import_module(COMMANDS[name][0]).command
+        if name == "serve":
+            command.make_context(name, arguments)  # raises for what it does not know
+        else:  # the others look for the files that they are told to read
+            known = " ".join(each for option in command.params for each in option.opts)
+            check_options(
+                arguments, known if name != "record" else known + help_of(*executable("bridge"), "serve")
+            )
     elif program in SERVERS:
-        if program == "bridge":
-            assert arguments.pop(0) == "serve"
         parser = click_command(program)
         if parser is not None:
             parser.make_context(program, arguments)  # raises for what it does not know
@@ -590,13 +654,19 @@ def test_examples_of_losses_of_an_environ_are_what_the_adapter_does() -> None:
     assert "`client`: `('203.0.113.7', 0)`" in table
 
 
+# Folders of the package that the design page names as a whole; the list of one is made from the code.
+APART = ("commands", "serving", "testing")
+
+
 def test_the_design_page_lists_every_module() -> None:
     text = (DOCS / "explanation" / "design.md").read_text(encoding="utf-8")
     package = ROOT / "bridge"
     missing = [
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
-        if not path.name.startswith("_") and path.parent.name != "serving" and f" {path.name} " not in text
+        if not path.name.startswith("_")
+        and path.relative_to(package).parts[0] not in APART
+        and f" {path.name} " not in text
     ]
     assert missing == []
 

@@ -38,9 +38,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "websocket": frozenset({"translate", "engines"}),
     "shim": frozenset({"engines"}),
     "migration": frozenset({"translate", "adapters"}),
-    "testing": frozenset(
-        {"translate", "engines", "adapters", "websocket", "shim", "migration", "tracing"}
-    ),
+    "testing": frozenset({"translate", "engines", "adapters", "websocket", "shim", "migration", "tracing"}),
     "compat": frozenset({"adapters"}),
 }
 # What all may import, since it imports nothing of bridge itself.

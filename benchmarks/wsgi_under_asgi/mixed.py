@@ -23,7 +23,7 @@ from benchmarks.wsgi_under_asgi.inprocess import asgi_request
 
 CLIENTS = 10
 COMPUTATION = 1.0
-SMOKE_COMPUTATION = 0.05
+SMOKE_COMPUTATION = 0.3
 LEAD = 0.02
 """Seconds that the computation runs alone."""
 ROUNDS = 5

@@ -7,7 +7,7 @@ import logging
 import pytest
 from support.soaking import Soak, growth
 
-REQUESTS = {"asyncio": 5_000, "uvloop": 1_000, "trio": 500}
+REQUESTS = {"asyncio": 2_000, "uvloop": 600, "trio": 300}
 
 
 @pytest.mark.req("W-24", "W-27")

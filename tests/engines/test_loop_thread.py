@@ -1415,7 +1415,7 @@ def test_a_task_is_started_in_its_context_and_is_its_own(thread: LoopThread, mak
 
 
 def test_the_first_step_is_taken_at_once_on_asyncio() -> None:
-    thread = running(asyncio.new_event_loop)
+    thread = running(lambda: asyncio.new_event_loop())  # shared with nobody, so that it ends
     seen: list[str] = []
 
     async def job() -> None:

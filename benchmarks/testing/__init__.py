@@ -1,0 +1,1 @@
+"""The parts of bridge that tests are made with."""
