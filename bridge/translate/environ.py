@@ -147,7 +147,8 @@ class EnvironBuilder:
 
         if "CONTENT_LENGTH" in environ:
             length: int | None = headers.content_length(environ["CONTENT_LENGTH"])
-            announces_body = length != 0
+            # On HTTP/2 and 3 a body without a byte may still have an end to come, in a frame of its own.
+            announces_body = length != 0 or protocol not in _VERSION_1
             if chunked:
                 # RFC 9112 6.3: the coding overrides the length, and the server has decoded by it.
                 del environ["CONTENT_LENGTH"]

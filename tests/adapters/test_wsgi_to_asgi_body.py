@@ -718,3 +718,19 @@ def test_a_framed_body_is_over_when_the_server_says_so(adapt: Adapt, loop: str, 
     done = serve(adapt(echo, **options), scope, messages, loop=loop).unwrap()
     assert done.body == b"abcd"
     assert done.received[:3] == messages
+
+
+@pytest.mark.req("E-36", "E-38")
+def test_an_empty_framed_body_is_over_when_the_server_says_so(adapt: Adapt, loop: str) -> None:
+    """A response before that makes Hypercorn 0.18 drop the connection."""
+    scope = post(length(0), http_version="2")
+    done = serve(adapt(echo), scope, [3, *requests(b"")], loop=loop).unwrap()
+    assert done.body == b""
+    assert done.log[0] == "receive"
+    assert done.received[:1] == requests(b"")
+
+
+@pytest.mark.req("E-36")
+def test_an_empty_body_of_http_1_has_nothing_to_receive(adapt: Adapt, loop: str) -> None:
+    done = serve(adapt(echo), post(length(0)), loop=loop).unwrap()
+    assert (done.body, done.received) == (b"", [])

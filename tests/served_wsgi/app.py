@@ -468,7 +468,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 application = ASGIToWSGI(app)
-impatient = ASGIToWSGI(app, shutdown_timeout=0.5)
+impatient = ASGIToWSGI(app, shutdown_timeout=1.5)  # enough for a busy machine
 
 validated: Any = validator(cast(Any, impatient))
 

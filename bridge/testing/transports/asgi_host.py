@@ -336,7 +336,8 @@ class ASGIHost:
         for task in pending:
             logger.error("a task of the app refuses to be cancelled: %r", task)
 
-    def __del__(self) -> None:
+    # The registry is bound here, as the globals of a module may be gone when the interpreter exits.
+    def __del__(self, _living: dict[Runtime, set[Run]] = _living) -> None:
         runtime = getattr(self, "_runtime", None)
         if runtime is not None:
             runtime.close_soon()
