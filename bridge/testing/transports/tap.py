@@ -53,6 +53,9 @@ class Outcome:
         return self.ended.wait(timeout, lambda: True)
 
 
+# A file of `pathsend` is the whole body, and has no `more_body`.
+_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+
 _outcome: ContextVar[Outcome | None] = ContextVar("bridge.testing.outcome", default=None)
 
 
@@ -85,7 +88,7 @@ class Tap:
 
         async def noting_send(message: Message) -> None:
             await send(message)
-            if message["type"] == "http.response.body":
+            if message["type"] in _BODIES:
                 outcome.begun = True
                 outcome.complete = outcome.complete or not message.get("more_body", False)
 

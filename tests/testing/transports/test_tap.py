@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -73,6 +74,24 @@ def test_an_ordinary_response_is_not_changed(kind: str) -> None:
         await finish(send, b"fine")
 
     assert fetch(kind, app) == (200, [b"fine"])
+
+
+def test_a_file_is_a_response(kind: str) -> None:
+    """The adapter offers to send files by their path, and Starlette's file responses do."""
+
+    async def by_path(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        await send({"type": "http.response.pathsend", "path": __file__})
+
+    async def by_descriptor(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        with open(__file__, "rb") as file:
+            await send({"type": "http.response.zerocopysend", "file": file.fileno()})
+
+    source = Path(__file__).read_bytes()
+    for app in (by_path, by_descriptor):
+        status, pieces = fetch(kind, app)
+        assert (status, b"".join(pieces)) == (200, source)
 
 
 @pytest.mark.parametrize(
