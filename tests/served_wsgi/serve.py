@@ -74,8 +74,14 @@ def wsgiref(application: Any, port: int, grace: int) -> None:
 
 
 def pywsgi(application: Any, port: int, grace: int) -> None:
-    exit_on_sigterm()
-    load("gevent.pywsgi").WSGIServer((HOST, port), application, log=None).serve_forever()
+    server = load("gevent.pywsgi").WSGIServer((HOST, port), application, log=None)
+
+    def stop() -> None:
+        server.stop(grace)
+
+    # By gevent, in a greenlet of its own: what a handler of Python's raises may be lost in the hub.
+    load("gevent").signal_handler(signal.SIGTERM, stop)
+    server.serve_forever()
 
 
 SERVERS: dict[str, Callable[[Any, int, int], None]] = {

@@ -19,8 +19,9 @@ from types import MappingProxyType
 
 from support.served import HOST
 
-# Seconds that servers which know such an option give to requests in flight when they are stopped.
-GRACE = 1
+# Seconds that servers which know such an option give to requests in flight when they are stopped. More
+# than they need, as Gunicorn's gevent worker looks only once a second whether it is to end.
+GRACE = 5
 # Seconds that a connection may idle, more than any test leaves it.
 KEEP_ALIVE = "60"
 # Requests at a time, where the server has threads.

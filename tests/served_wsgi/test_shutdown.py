@@ -20,8 +20,10 @@ FIRST = 12
 # Seconds for requests in flight, more than any of these tests needs.
 LONG_GRACE = 20
 # A server has to be gone this long (seconds) after SIGTERM, whatever the app does: its grace, its own
-# rounds of polling, half a second of the adapter's shutdown_timeout, the interpreter's end on a busy machine.
+# rounds of polling, the adapter's shutdown_timeout, the interpreter's end on a busy machine.
 GONE_WITHIN = 15.0
+# And for those that never end.
+SHORT_GRACE = 1
 # How long (seconds) to see that a server does not end.
 HELD = 1.5
 
@@ -96,7 +98,7 @@ def test_what_is_in_flight(start: Starter, key: str) -> None:
 @pytest.mark.req("L-09", "L-10", "A-30")
 def test_what_never_ends(start: Starter, key: str) -> None:
     """A request that waits, a stream that is read and one that is not: the server ends within its grace."""
-    with start("impatient") as server:
+    with start("impatient", grace=SHORT_GRACE) as server:
         waiting = server.connect()
         waiting.start("GET", f"/hold?key={key}")
         wait_until(lambda: f"holds {key}" in server.recorded(), TIMEOUT, "the app runs")
