@@ -459,6 +459,7 @@ def test_no_thread_is_left(app: Any, via: Via) -> None:
     ids=["native", "wsgi", "roundtrip", "asgi"],
 )
 def test_a_client_that_was_forgotten_leaves_no_loop(app: Any, via: Via) -> None:
+    before = set(threads_named("bridge-loop"))  # other modules' apps may be at work
     client = Client(app, via=via)
     client.get("/")
     gone = weakref.ref(client)
@@ -466,7 +467,9 @@ def test_a_client_that_was_forgotten_leaves_no_loop(app: Any, via: Via) -> None:
     gc.collect()
     assert gone() is None
     # What is behind a loop may be garbage only when the loop has ended.
-    eventually(lambda: gc.collect() >= 0 and threads_named("bridge-loop") == [], "the end of the loop")
+    eventually(
+        lambda: gc.collect() >= 0 and set(threads_named("bridge-loop")) <= before, "the end of the loop"
+    )
 
 
 @every_way

@@ -108,6 +108,7 @@ def test_an_app_that_blocks_for_ever_is_left_behind(
     monkeypatch.setattr(running_module, "ENDING", 0.3)
     monkeypatch.setattr(wsgi_servers, "_FORCED", 0.05)
     app = Waiting()
+    before = set(threading.enumerate())
     running = start(app, server, grace=0.1)
     connection = connected(running.url)
     connection.request("GET", "/wait")
@@ -117,7 +118,7 @@ def test_an_app_that_blocks_for_ever_is_left_behind(
         running.close()
     assert time.monotonic() - began < 5.0
     assert ("has not ended" in caplog.text) == (server == "cheroot")
-    assert all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+    assert all(thread.daemon for thread in set(threading.enumerate()) - before)
     app.go.set()
     connection.close()
 

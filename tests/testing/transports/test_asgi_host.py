@@ -36,9 +36,9 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_starts_before_it_is_needed() -> None:
-    before = threads_named("bridge-loop")
+    before = set(threads_named("bridge-loop"))
     host = ASGIHost(PLAIN)
-    assert threads_named("bridge-loop") == before
+    assert set(threads_named("bridge-loop")) <= before
     host.close()
 
 
