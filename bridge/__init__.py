@@ -8,11 +8,15 @@ General layout, each part importing only those above it:
                          and task, ports to asyncio and trio; they know nothing of HTTP
     adapters/            thin: one machine of translate joined to one engine; WSGIToASGI and
                          ASGIToWSGI are here
+    shim/                sync_to_async and async_to_sync, facades, iterators; asgiref's meaning
     compat               the names and signatures of a2wsgi and asgiref
     serving/, cli        the `bridge` command
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .adapters.as_asgi import as_asgi
@@ -21,4 +25,29 @@ from .adapters.asgi_to_wsgi import ASGIToWSGI
 from .adapters.wsgi_to_asgi import WSGIToASGI
 from .engines.thread_pool import PoolStats, ThreadPool
 
-__all__ = ["ASGIToWSGI", "PoolStats", "ThreadPool", "WSGIToASGI", "__version__", "as_asgi", "as_wsgi"]
+if TYPE_CHECKING:
+    from .shim.to_async import sync_to_async as sync_to_async
+    from .shim.to_sync import async_to_sync as async_to_sync
+
+__all__ = [
+    "ASGIToWSGI",
+    "PoolStats",
+    "ThreadPool",
+    "WSGIToASGI",
+    "__version__",
+    "as_asgi",
+    "as_wsgi",
+    "async_to_sync",
+    "sync_to_async",
+]
+
+# Imported when they are asked for: serving an app does without.
+_SHIM = {"async_to_sync": "to_sync", "sync_to_async": "to_async"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SHIM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".shim.{_SHIM[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -25,6 +25,9 @@ BridgeError
 └── UsageError                  bridge was called with something it cannot work with
     ├── AdapterClosed           a request came after close()
     ├── InvalidRecording        a file of recorded requests that cannot be read as one
+    ├── UnsuitableFunction      a function of the wrong colour for the shim (also a TypeError)
+    ├── WouldDeadlock           a call that could never return was refused (also a RuntimeError)
+    ├── ContextExited           an asgiref ThreadSensitiveContext takes no calls any more (also a RuntimeError)
     ├── TargetError             `bridge serve` did not find an app where it was told to look
     └── MissingDependency       an optional library is not installed (also an ImportError)
 """
@@ -176,6 +179,18 @@ class AdapterClosed(UsageError):
 
 class InvalidRecording(UsageError):
     """A file that is no recording of requests, or a damaged one; the message names file and line."""
+
+
+class UnsuitableFunction(UsageError, TypeError):
+    """`sync_to_async` or `async_to_sync` was given what it cannot call; the message says what came."""
+
+
+class WouldDeadlock(UsageError, RuntimeError):
+    """A call that could never return was refused; the message says what to write instead."""
+
+
+class ContextExited(UsageError, RuntimeError):
+    """A task has outlived the asgiref `ThreadSensitiveContext` whose executor its calls belong to."""
 
 
 class TargetError(UsageError):

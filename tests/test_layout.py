@@ -67,7 +67,7 @@ WAITING = frozenset(
 
 # Library -> the modules that may import it (a trailing dot means everything below). All else is refused.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "asgiref": ("bridge.adapters.", "bridge.shim.", "bridge.compat"),
+    "asgiref": ("bridge.engines.asgiref_notes", "bridge.adapters.as_asgi"),
     "click": ("bridge.cli", "bridge.serving.", "bridge.commands."),
     "rich": ("bridge.testing.comparison.", "bridge.commands."),
     "uvicorn": ("bridge.cli", "bridge.serving.", "bridge.testing.servers."),

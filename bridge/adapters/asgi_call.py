@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..engines.crossing import Crossing
 from ..engines.gates import Latch
-from ..engines.loop_thread import start_task
+from ..engines.asyncio_port import start_task
 from ..exceptions import (
     ApplicationExit,
     BridgeError,

@@ -12,7 +12,7 @@ from ..engines.ports import Port
 from ..engines.thread_pool import ThreadPool
 from ..translate.lifespan import LifespanAnswers
 from ..types import Hook, Receive, Send
-from . import asgiref_interop
+from ..engines import asgiref_notes
 
 logger = logging.getLogger("bridge.lifespan")
 
@@ -73,7 +73,7 @@ async def _call_hook(hook: Hook, port: Port, pool: ThreadPool) -> None:
 
 
 def _in_worker(hook: Hook, loop: Any) -> None:
-    asgiref_interop.enter(loop)
+    asgiref_notes.enter(loop)
     hook()
 
 

@@ -36,7 +36,7 @@ from ..exceptions import (
 from ..translate import headers as header_rules
 from ..translate.wsgi_response import State, WSGIResponse
 from ..types import Environ, ExcInfo, Write, WSGIApp
-from . import asgiref_interop
+from ..engines import asgiref_notes
 from .wsgi_input import FileWrapper, spooled, streamed_input
 
 logger = logging.getLogger("bridge.wsgi")
@@ -135,7 +135,7 @@ class WSGICall(Job):
 
     def run(self, worker: Worker) -> None:
         self._worker = worker
-        asgiref_interop.enter(self.port.loop)
+        asgiref_notes.enter(self.port.loop)
         try:
             self.context.run(self._serve)
         except BaseException as error:
@@ -368,14 +368,3 @@ def _as_bytes(data: object, what: str) -> bytes:
         return bytes(data)
     hint = " (encode it first)" if isinstance(data, str) else ""
     raise ApplicationError(f"body data {what} must be bytes, got {type(data).__name__}{hint}")
-
-
-def restore_context(context: contextvars.Context) -> None:
-    """Make what the call set in its Context visible to the calling task."""
-    for variable in context:
-        value = context[variable]
-        if variable.get(_UNSET) is not value:
-            variable.set(value)
-
-
-_UNSET: Any = object()

@@ -32,11 +32,12 @@ from ..exceptions import (
 from ..translate.environ import EnvironBuilder
 from ..translate.request_body import RequestBody
 from ..types import ErrorStream, Hook, Message, Receive, Scope, Send, WSGIApp
-from . import asgiref_interop
+from ..engines import asgiref_notes
+from ..engines.contexts import carry_back
 from .arguments import require_seconds, require_size
 from .lifespan import answer_lifespan
 from .refusals import is_head, refuse, refuse_websocket
-from .wsgi_call import DONE, END, FILE_SIZE, LAST, WSGICall, restore_context
+from .wsgi_call import DONE, END, FILE_SIZE, LAST, WSGICall
 from .wsgi_input import Errors, FileWrapper
 
 # Most requests are whole within this many bytes, so that no thread waits for a slow client.
@@ -167,7 +168,7 @@ class WSGIToASGI:
         """
         port = self._port
         if port is None or not port.is_current():
-            asgiref_interop.prepare()
+            asgiref_notes.prepare()
             port = self._port = running_port()
         if scope["type"] != "http":
             return await self._serve_other(scope, receive, send, port)
@@ -272,7 +273,7 @@ class WSGIToASGI:
                 minded.discard(flag)
             return None
 
-        restore_context(call.context)
+        carry_back(call.context)
         if call.error is not None:
             error, call.error = call.error, None
             try:

@@ -31,6 +31,7 @@ from .options import (
     parameters,
     requests_given,
     rules_from,
+    several,
     write_json,
     write_text,
 )
@@ -213,18 +214,16 @@ command = click.Command(
                 type=click.Choice(["asgi", "wsgi", "roundtrip"]),
                 help="The other way to the app.  [default: through the adapter to the other interface]",
             ),
-            click.Option(
-                ["--server"],
-                metavar="NAME",
-                multiple=True,
-                help="A server that the app is meant for: what breaks there counts. May be given several "
+            several(
+                "--server",
+                "NAME",
+                "A server that the app is meant for: what breaks there counts. May be given several "
                 f"times. One of {', '.join(HOSTS)}.  [default: all are shown, and count for nothing]",
             ),
-            click.Option(
-                ["--ignore-rule"],
-                metavar="NAME",
-                multiple=True,
-                help="Do not report this rule; a name that ends in / stands for all that begin with it.",
+            several(
+                "--ignore-rule",
+                "NAME",
+                "Do not report this rule; a name that ends in / stands for all that begin with it.",
             ),
             click.Option(
                 ["--advice"],

@@ -35,6 +35,17 @@ BASE_URL = "http://localhost"
 
 FILE = click.Path(exists=True, dir_okay=False)
 
+
+def several(flag: str, metavar: str, help: str) -> click.Option:
+    """An option that may be given several times.
+
+    Args:
+        flag: its name, such as `--exclude`.
+        metavar: what it takes, as the help has it: `REGEX`, `NAME`.
+    """
+    return click.Option([flag], metavar=metavar, multiple=True, help=help)
+
+
 LOADING = [
     click.Option(
         ["--interface"],
@@ -117,38 +128,18 @@ SOURCES = [
         metavar="COUNT",
         help="With --crawl: how many addresses at most.  [default: 200]",
     ),
-    click.Option(
-        ["--exclude"],
-        metavar="REGEX",
-        multiple=True,
-        help="Do not ask for addresses in which this is found, such as '^/admin/'.",
-    ),
+    several("--exclude", "REGEX", "Do not ask for addresses in which this is found, such as '^/admin/'."),
 ]
 """Where requests come from."""
 
 RULES = [
-    click.Option(
-        ["--ignore-header"], metavar="NAME", multiple=True, help="Leave a header out; * and ? are understood."
+    several("--ignore-header", "NAME", "Leave a header out; * and ? are understood."),
+    several("--ignore-cookie", "NAME", "Leave a cookie out."),
+    several(
+        "--ignore-json", "PATH", "Leave out what stands here in JSON, such as '$.token' or '$.items[*].id'."
     ),
-    click.Option(["--ignore-cookie"], metavar="NAME", multiple=True, help="Leave a cookie out."),
-    click.Option(
-        ["--ignore-json"],
-        metavar="PATH",
-        multiple=True,
-        help="Leave out what stands here in JSON, such as '$.token' or '$.items[*].id'.",
-    ),
-    click.Option(
-        ["--ignore-text"],
-        metavar="REGEX",
-        multiple=True,
-        help="Leave out what this finds in text, such as 'csrf=\\w+'.",
-    ),
-    click.Option(
-        ["--unordered"],
-        metavar="PATH",
-        multiple=True,
-        help="The array here in JSON has no order, such as '$.tags'.",
-    ),
+    several("--ignore-text", "REGEX", "Leave out what this finds in text, such as 'csrf=\\w+'."),
+    several("--unordered", "PATH", "The array here in JSON has no order, such as '$.tags'."),
     click.Option(["--exact-headers"], is_flag=True, help="The order and spelling of headers count as well."),
 ]
 """What is no difference. Date, Server and what concerns the connection never is."""
@@ -288,7 +279,7 @@ def crawled(values: Mapping[str, Any], client: Client) -> list[Request]:
     limit = values["limit"] or LIMIT
     found = []
     with progress("crawling", limit) as step:
-        for request in crawl(client, values["crawl"], limit=limit, exclude=_excluded(values)):
+        for request in crawl(client, values["crawl"], limit=limit, exclude=expressions(values, "exclude")):
             found.append(request)
             if step is not None:
                 step(len(found), limit, request)
@@ -316,7 +307,7 @@ def distinct(requests: Sequence[Request], values: Mapping[str, Any]) -> list[Req
     Raises:
         UsageError: `--exclude` is no regular expression.
     """
-    excluded = _excluded(values)
+    excluded = expressions(values, "exclude")
     found: list[Request] = []
     seen: set[Request] = set()
     for request in requests:
@@ -328,8 +319,13 @@ def distinct(requests: Sequence[Request], values: Mapping[str, Any]) -> list[Req
     return found
 
 
-def _excluded(values: Mapping[str, Any]) -> list[re.Pattern[str]]:
-    return [expression(text, "--exclude") for text in values["exclude"]]
+def expressions(values: Mapping[str, Any], name: str) -> list[re.Pattern[str]]:
+    """The regular expressions that an option was given, such as `--redact-text` by the name `redact_text`.
+
+    Raises:
+        UsageError: one is none.
+    """
+    return [expression(text, f"--{name.replace('_', '-')}") for text in values[name]]
 
 
 def expression(text: str, option: str) -> re.Pattern[str]:

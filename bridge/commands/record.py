@@ -15,7 +15,7 @@ import click
 
 from ..serving.command import CONTEXT, PARAMETERS, ServeCommand, serve
 from ..serving.worker import Around
-from .options import check_writable, expression
+from .options import check_writable, expressions, several
 from .sides import telling
 
 # Of Redaction's key, which this process makes for all that serve the app.
@@ -35,27 +35,17 @@ _OWN = [
         show_default=True,
         help="The share of exchanges that is recorded.",
     ),
-    click.Option(
-        ["--redact"],
-        metavar="NAME",
-        multiple=True,
-        help="Fields, parameters and headers of this name hold secrets, too, such as iban.",
+    several(
+        "--redact", "NAME", "Fields, parameters and headers of this name hold secrets, too, such as iban."
     ),
-    click.Option(
-        ["--redact-text"], metavar="REGEX", multiple=True, help="What this finds in any text is a secret."
+    several("--redact-text", "REGEX", "What this finds in any text is a secret."),
+    several(
+        "--keep",
+        "NAME",
+        "Fields and headers of this name hold none, whatever it sounds like, such as max_tokens.",
     ),
-    click.Option(
-        ["--keep"],
-        metavar="NAME",
-        multiple=True,
-        help="Fields and headers of this name hold none, whatever it sounds like, such as max_tokens.",
-    ),
-    click.Option(
-        ["--include"], metavar="REGEX", multiple=True, help="Record only paths in which this is found."
-    ),
-    click.Option(
-        ["--exclude"], metavar="REGEX", multiple=True, help="Do not record paths in which this is found."
-    ),
+    several("--include", "REGEX", "Record only paths in which this is found."),
+    several("--exclude", "REGEX", "Do not record paths in which this is found."),
     click.Option(
         ["--max-body"],
         type=click.IntRange(min=0),
@@ -112,8 +102,7 @@ def _check(path: str, arguments: dict[str, Any]) -> None:
     check_writable(path)
     check_target(arguments["path"])
     for name in ("redact_text", "include", "exclude"):
-        for text in arguments[name]:
-            expression(text, f"--{name.replace('_', '-')}")
+        expressions(arguments, name)
 
 
 def recorded(

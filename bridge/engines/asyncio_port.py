@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from ..exceptions import LoopGone
 from .ports import BRIEFLY, in_trio_task
@@ -104,6 +106,12 @@ class AsyncioPort:
         else:
             self._ticking = False
 
+    async def shielded(self, flag: asyncio.Future[None]) -> None:
+        await flag
+
+    def start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
+        return start_task(self.loop, coroutine, context)
+
     async def run_beside(
         self, main: Callable[[], Awaitable[None]], companion: Callable[[], Awaitable[None]]
     ) -> None:
@@ -121,3 +129,35 @@ class AsyncioPort:
 
 async def _as_coroutine(function: Callable[[], Awaitable[None]]) -> None:
     await function()
+
+
+_NEW_TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)
+_TASKS_MAY_START_EAGERLY = sys.version_info >= (3, 12)
+
+
+def start_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], context: contextvars.Context
+) -> asyncio.Task[None]:
+    """Make a task and, if possible, take its first step before this returns, which saves a turn of the loop.
+
+    To be called on the loop's thread, outside of any task. Whether the first step has been taken is
+    not to be relied on: a task factory, uvloop before Python 3.12 and unknown loops do it in their turn.
+    """
+    make: Any  # the annotations are those of Python 3.10
+    task: asyncio.Task[None]
+    plain = loop.get_task_factory() is None
+    if plain and _TASKS_MAY_START_EAGERLY:
+        make = asyncio.Task
+        task = make(coroutine, loop=loop, context=context, eager_start=True)
+        return task
+    if _NEW_TASKS_TAKE_CONTEXT:
+        make = loop.create_task
+        task = make(coroutine, context=context)
+    else:
+        task = context.run(loop.create_task, coroutine)
+    # What asyncio has just queued for its next turn is this task's step. If it is where these versions
+    # of asyncio are known to keep it, it is run now instead; if it is not, all is as it was.
+    queue: Any = getattr(loop, "_ready", None)
+    if plain and queue and getattr(getattr(queue[-1], "_callback", None), "__self__", None) is task:
+        queue.pop()._run()
+    return task

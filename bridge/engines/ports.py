@@ -7,7 +7,8 @@ its `wake`, so wake-ups can be coalesced in one place.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from typing import Any, Protocol
 
 # How long a wait counts as brief: after it, a waiting task looks after other things as well.
@@ -18,6 +19,16 @@ class Flag(Protocol):
     """A one-shot event of one task: awaiting it ends once it is raised."""
 
     def __await__(self) -> Any: ...
+
+
+class Started(Protocol):
+    """What `Port.start` has started."""
+
+    def cancel(self) -> object:
+        """Cancel it. On the loop's thread."""
+
+    def done(self) -> bool:
+        """Whether it has ended. From any thread."""
 
 
 class Port(Protocol):
@@ -58,6 +69,18 @@ class Port(Protocol):
 
         Returns:
             A set to discard the flag from when its wait is over.
+        """
+
+    async def shielded(self, flag: Any) -> None:
+        """Await a flag in a task that has been cancelled, until it is raised or the task is cancelled again.
+
+        Under trio, where a cancelled scope stays cancelled, until it is raised.
+        """
+
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> Started:
+        """Run a coroutine in a task of its own. On the loop's thread; what it raises is nobody's.
+
+        Its first step may be taken before this returns.
         """
 
     async def run_beside(

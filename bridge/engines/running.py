@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 from ..exceptions import UsageError
 from .ports import Port, in_trio_task
@@ -29,3 +30,22 @@ def running_port() -> Port:
     from . import asyncio_port
 
     return asyncio_port.AsyncioPort(loop)
+
+
+class _Last(threading.local):
+    port: Port | None = None
+
+
+_last = _Last()
+
+
+def shared_port() -> Port:
+    """As `running_port`, but the same as last time while the same loop runs in this thread.
+
+    What goes through one port has its wake-ups coalesced. The last loop of a thread is kept until
+    the next one, or the end of the thread.
+    """
+    port = _last.port
+    if port is None or not port.is_current() or not port.alive():
+        port = _last.port = running_port()
+    return port

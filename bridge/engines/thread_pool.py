@@ -709,6 +709,12 @@ class ThreadPool:
         """Whether more than one job may be running at a moment, streams among them."""
         return self._core.threads + self._core.streams > 1
 
+    @property
+    def saturated(self) -> bool:
+        """Whether a job that is queued has to wait until another one ends. From any thread, without a lock."""
+        core = self._core
+        return core.waiting > core.threads - core.busy + core.waking
+
     def submit(self, job: Job) -> None:
         """Queue a job. Does not block; usually called on the event loop's thread.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
 from typing import Any
 
 import trio
@@ -22,6 +23,32 @@ class TrioFlag:
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self.event.wait().__await__()
+
+
+class TrioStarted:
+    """A coroutine in a system task, which trio cancels when the run ends."""
+
+    __slots__ = ("_ended", "_scope")
+
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+        self._ended = False
+
+    async def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run it; what it raises must not reach trio, which would end the run."""
+        try:
+            with self._scope:
+                await coroutine
+        finally:
+            self._ended = True
+
+    def cancel(self) -> None:
+        """Cancel it. On trio's thread."""
+        self._scope.cancel()
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._ended
 
 
 class TrioPort:
@@ -78,6 +105,15 @@ class TrioPort:
                 flag.event.set()
             self._old, self._young = self._young, set()
         self._ticking = False
+
+    async def shielded(self, flag: TrioFlag) -> None:
+        with trio.CancelScope(shield=True):
+            await flag
+
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> TrioStarted:
+        started = TrioStarted()
+        trio.lowlevel.spawn_system_task(started.run, coroutine, context=context)
+        return started
 
     async def run_beside(
         self, main: Callable[[], Awaitable[None]], companion: Callable[[], Awaitable[None]]

@@ -5,7 +5,7 @@ General layout, each part importing only those above it:
     exchange          requests and responses as plain values
     validation/       what an app and its server owe each other, checked while they talk
     transports/       servers in process for either interface, as transports of httpx2
-    ways, client, async_client, websocket, served
+    ways, local_app, client, async_client, websocket, served
                       the clients, and the ways through the adapters that they can take
     comparison/       the differences between responses, rules that forgive some, reports
     recording/        exchanges written down with secrets removed, and sent again

@@ -10,30 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..engines.ports import in_trio_task
-from ..exceptions import UsageError
-from ..types import ASGIApp
-from .client import (
-    CLIENT_OPTIONS,
-    CONNECTION_OPTIONS,
-    DEFAULT_BACKGROUND_WAIT,
-    DEFAULT_BASE_URL,
-    DEFAULT_TIMEOUT,
-)
-from .exchange import Request, RequestLike, Response
+from .client import DEFAULT_BACKGROUND_WAIT, DEFAULT_BASE_URL, DEFAULT_TIMEOUT, on_server
+from .exchange import RequestLike, Response
+from .local_app import LocalApp
 from .transports.async_asgi import AsyncASGITransport
 from .transports.async_wsgi import AsyncWSGITransport
 from .transports.library import httpx2
-from .transports.plain import from_library, is_answer, next_hop, nothing, to_library
-from .transports.tap import AsyncTappedTransport, Tap
-from .transports.wire import DEFAULT_CLIENT, read_timeout_of
-from .ways import InterfaceName, LifespanMode, Via, Way, way
+from .transports.plain import Hops, is_answer
+from .transports.tap import AsyncTappedTransport
+from .transports.wire import DEFAULT_CLIENT
+from .ways import InterfaceName, LifespanMode, Via
 
 if TYPE_CHECKING:
+    from types import EllipsisType
+
     from .websocket import AsyncWebSocketSession
 
 _Client = TypeVar("_Client", bound="AsyncClient")
@@ -54,7 +50,7 @@ class AsyncClient(httpx2.AsyncClient):
         options: of `httpx2.AsyncClient`.
 
     Attributes:
-        app, via, interface: as of `bridge.testing.Client`.
+        app, via, interface, local: as of `bridge.testing.Client`.
 
     Raises:
         UsageError: the interface of `app` cannot be told, or an option is not usable. Of requests: no
@@ -79,26 +75,24 @@ class AsyncClient(httpx2.AsyncClient):
         self.app = app
         self.via = via
         self.interface: InterfaceName | None = None
-        self._way: Way | None = None
-        self._app_transport: AsyncASGITransport | AsyncWSGITransport | None = None
-        self._taps: list[Tap] = []
+        self.local: LocalApp[AsyncASGITransport, AsyncWSGITransport] | None = None
         transport = options.pop("transport", None)
         if transport is None:
-            self._way = way(app, via, lifespan=lifespan, loop_factory=loop_factory, inside=self._tap)
-            self.interface = self._way.interface
-            common: dict[str, Any] = {
-                "raise_app_exceptions": raise_app_exceptions,
-                "root_path": root_path,
-                "client": client,
-                "extra": extra,
-            }
-            if self.interface == "asgi":
-                self._app_transport = AsyncASGITransport(self._way.app, lifespan=lifespan, **common)
-            else:
-                self._app_transport = AsyncWSGITransport(self._way.app, **common)
-            transport = self._app_transport
-            if self._taps:
-                transport = AsyncTappedTransport(transport, raise_app_exceptions)
+            self.local = LocalApp(
+                app,
+                via,
+                asgi=partial(AsyncASGITransport, lifespan=lifespan),
+                wsgi=AsyncWSGITransport,
+                tapped=AsyncTappedTransport,
+                lifespan=lifespan,
+                loop_factory=loop_factory,
+                raise_app_exceptions=raise_app_exceptions,
+                root_path=root_path,
+                client=client,
+                extra=extra,
+            )
+            self.interface = self.local.way.interface
+            transport = self.local.transport
         options.setdefault("trust_env", False)
         super().__init__(transport=transport, base_url=base_url, timeout=timeout, **options)
 
@@ -113,36 +107,18 @@ class AsyncClient(httpx2.AsyncClient):
         **options: Any,
     ) -> _Client:
         """A client of an app that runs on a real server; see `Client.served`. The start blocks the caller."""
-        from . import served
-
-        own = {name: options.pop(name) for name in list(options) if name in CLIENT_OPTIONS}
-        running = served.start(app_or_target, server, via=via, timeout=startup_timeout, **options)
-        try:
-            connections = {name: own.pop(name) for name in list(own) if name in CONNECTION_OPTIONS}
-            connections.setdefault("trust_env", False)
-            transport = _Served(running, **connections)
-            return cls(app_or_target, via=via, base_url=running.url, transport=transport, **own)
-        except BaseException:
-            running.close()
-            raise
+        return on_server(cls, _Served, app_or_target, server, via, startup_timeout, options)
 
     async def exchange(self, request: RequestLike, *, follow_redirects: bool = False) -> Response:
         """Send one request exactly as it is, and return what came of it; see `Client.exchange`."""
-        began = time.perf_counter()
-        sent: httpx2.Request | None = to_library(
-            Request.of(request), self.base_url, self.headers, self.cookies
-        )
-        if self.is_closed:
-            raise UsageError("the client has been closed, so it sends no request; make a new one")
-        history: tuple[Response, ...] = ()
+        hops = Hops(self, request, follow_redirects)
         while True:
-            assert sent is not None
             try:
-                response = await self.send(sent, stream=True, follow_redirects=False)
+                response = await self.send(hops.sent, stream=True, follow_redirects=False)
             except Exception as error:
                 if not is_answer(error):
                     raise
-                return nothing(error, began, history)
+                return hops.failed(error)
             chunks: list[bytes] = []
             broken: BaseException | None = None
             try:
@@ -152,70 +128,36 @@ class AsyncClient(httpx2.AsyncClient):
                 if not is_answer(error):
                     raise
                 broken = error
-            plain = from_library(response, chunks, broken, began, history)
-            sent = next_hop(response) if follow_redirects and broken is None else None
-            if sent is None:
-                return plain
-            history = (*history, plain)
-            if len(history) > self.max_redirects:
-                return nothing(httpx2.TooManyRedirects("too many redirects", request=sent), began, history)
-            began = time.perf_counter()
-
-    def _tap(self, app: ASGIApp) -> ASGIApp:
-        tap = Tap(app)
-        self._taps.append(tap)
-        return tap
+            answer = hops.came(response, chunks, broken)
+            if answer is not None:
+                return answer
 
     async def wait_for_background(self, timeout: float = DEFAULT_BACKGROUND_WAIT) -> bool:
         """Wait until the app has nothing left to do; see `Client.wait_for_background`."""
+        local = self.local
+        if local is None:
+            return True
         deadline = time.monotonic() + timeout
-        idle = True
-        for tap in self._taps:
-            idle = idle and await asyncio.to_thread(tap.wait_idle, max(0.0, deadline - time.monotonic()))
-        if idle and self._app_transport is not None:
-            idle = await self._app_transport.wait_idle(max(0.0, deadline - time.monotonic()))
-        return idle
+        if local.tap is not None and not await asyncio.to_thread(local.tap.wait_idle, timeout):
+            return False
+        return await local.called.wait_idle(max(0.0, deadline - time.monotonic()))
 
     @asynccontextmanager
     async def websocket_connect(
         self,
         url: str,
-        subprotocols: Sequence[str] = (),
+        subprotocols: Iterable[str] = (),
         *,
-        timeout: float | None = None,
+        timeout: float | EllipsisType | None = ...,
         **options: Any,
     ) -> AsyncIterator[AsyncWebSocketSession]:
         """Open a WebSocket session with the app: `async with client.websocket_connect("/ws") as session`.
 
-        Args:
-            url: relative, or with the scheme `ws` or `http` (`wss`, `https`).
-            subprotocols: those that the client offers.
-            timeout: seconds for each wait; by default the client's for reading.
-            options: of a request: `headers`, `params`, `cookies`.
-
-        Raises:
-            UsageError: the app is called as WSGI, or runs on a real server.
-            those of `start`.
+        It takes and raises what `Client.websocket_connect` does.
         """
-        from .websocket import AsyncWebSocketSession, websocket_scope
+        from .websocket import connect_async
 
-        transport = self._app_transport
-        if not isinstance(transport, AsyncASGITransport) or (self._way is not None and self._way.adapters):
-            raise UsageError(
-                "WebSockets need an ASGI app in process: they pass neither through WSGI nor to a client of a "
-                "real server"
-            )
-        await self.start()
-        at = httpx2.URL(url)
-        if at.scheme in ("ws", "wss"):
-            at = at.copy_with(scheme="https" if at.scheme == "wss" else "http")
-        request = self.build_request("GET", at, **options)
-        session = AsyncWebSocketSession(
-            transport.app,
-            websocket_scope(transport.scope_of(request), subprotocols),
-            timeout=read_timeout_of(request) if timeout is None else timeout,
-            raise_app_exceptions=transport.raise_app_exceptions,
-        )
+        session = await connect_async(self, url, subprotocols=subprotocols, timeout=timeout, **options)
         async with session:
             yield session
 
@@ -225,10 +167,10 @@ class AsyncClient(httpx2.AsyncClient):
         Raises:
             StartupFailed: the lifespan failed, took too long, or is missing in mode `"on"`.
         """
-        if self._app_transport is not None:
-            await self._app_transport.start()
-        if self._way is not None and self._way.adapters:
-            await _in_thread(self._way.start)
+        if self.local is not None:
+            await self.local.called.start()
+            if self.local.way.adapters:
+                await _in_thread(self.local.way.start)
 
     async def aclose(self) -> None:
         """End everything that was started: requests in progress, lifespan, loops, threads, the server.
@@ -241,8 +183,8 @@ class AsyncClient(httpx2.AsyncClient):
             await self._close_way()
 
     async def _close_way(self) -> None:
-        if self._way is not None and self._way.adapters:
-            await _in_thread(self._way.close)
+        if self.local is not None and self.local.way.adapters:
+            await _in_thread(self.local.way.close)
 
     async def __aenter__(self: _Client) -> _Client:
         await super().__aenter__()

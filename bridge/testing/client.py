@@ -12,26 +12,28 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..exceptions import UsageError
-from ..types import ASGIApp
-from .exchange import Request, RequestLike, Response
+from .exchange import RequestLike, Response
+from .local_app import LocalApp
 from .transports.asgi import ASGITransport
 from .transports.library import httpx2
-from .transports.plain import from_library, is_answer, next_hop, nothing, to_library
-from .transports.tap import Tap, TappedTransport
+from .transports.plain import Hops, is_answer
+from .transports.tap import TappedTransport
 from .transports.wire import DEFAULT_CLIENT
 from .transports.wsgi import WSGITransport
-from .ways import InterfaceName, LifespanMode, Via, Way, way
+from .ways import InterfaceName, LifespanMode, Via
 
 if TYPE_CHECKING:
     import asyncio
+    from types import EllipsisType
 
     from .transports.asgi_host import ASGIHost
     from .websocket import WebSocketSession
 
 _Client = TypeVar("_Client", bound="Client")
+_Made = TypeVar("_Made")
 
 DEFAULT_BASE_URL = "http://testserver"
 # A test that waits longer for one answer has gone wrong.
@@ -83,6 +85,7 @@ class Client(httpx2.Client):
         via: the way that was asked for.
         interface: how the app is called at the end of it, `"wsgi"` or `"asgi"`; `None` if that is not known.
         host: the loop and lifespan of an app that is called as ASGI in process, else `None`.
+        local: how the app is called in process; `None` if it is not, but runs on a real server.
 
     Raises:
         UsageError: the interface of `app` cannot be told, or an option is not usable.
@@ -106,28 +109,26 @@ class Client(httpx2.Client):
         self.app = app
         self.via = via
         self.interface: InterfaceName | None = None
-        self._way: Way | None = None
         self.host: ASGIHost | None = None
-        self._taps: list[Tap] = []
+        self.local: LocalApp[ASGITransport, WSGITransport] | None = None
         transport = options.pop("transport", None)
         if transport is None:
-            self._way = way(app, via, lifespan=lifespan, loop_factory=loop_factory, inside=self._tap)
-            self.interface = self._way.interface
-            common: dict[str, Any] = {
-                "raise_app_exceptions": raise_app_exceptions,
-                "root_path": root_path,
-                "client": client,
-                "extra": extra,
-            }
-            if self.interface == "asgi":
-                transport = ASGITransport(
-                    self._way.app, lifespan=lifespan, loop_factory=loop_factory, **common
-                )
-                self.host = transport.host
-            else:
-                transport = WSGITransport(self._way.app, **common)
-            if self._taps:
-                transport = TappedTransport(transport, raise_app_exceptions)
+            self.local = LocalApp(
+                app,
+                via,
+                asgi=partial(ASGITransport, lifespan=lifespan, loop_factory=loop_factory),
+                wsgi=WSGITransport,
+                tapped=TappedTransport,
+                lifespan=lifespan,
+                loop_factory=loop_factory,
+                raise_app_exceptions=raise_app_exceptions,
+                root_path=root_path,
+                client=client,
+                extra=extra,
+            )
+            self.interface = self.local.way.interface
+            self.host = None if self.local.asgi is None else self.local.asgi.host
+            transport = self.local.transport
         options.setdefault("trust_env", False)
         super().__init__(transport=transport, base_url=base_url, timeout=timeout, **options)
 
@@ -154,18 +155,7 @@ class Client(httpx2.Client):
         Raises:
             those of `bridge.testing.served.start`.
         """
-        from . import served
-
-        own = {name: options.pop(name) for name in list(options) if name in CLIENT_OPTIONS}
-        running = served.start(app_or_target, server, via=via, timeout=startup_timeout, **options)
-        try:
-            connections = {name: own.pop(name) for name in list(own) if name in CONNECTION_OPTIONS}
-            connections.setdefault("trust_env", False)
-            transport = _Served(running, **connections)
-            return cls(app_or_target, via=via, base_url=running.url, transport=transport, **own)
-        except BaseException:
-            running.close()
-            raise
+        return on_server(cls, _Served, app_or_target, server, via, startup_timeout, options)
 
     def exchange(self, request: RequestLike, *, follow_redirects: bool = False) -> Response:
         """Send one request exactly as it is, and return what came of it.
@@ -184,21 +174,14 @@ class Client(httpx2.Client):
             UsageError: `request` is none, or the client is closed.
             StartupFailed: the app's lifespan did not start up, so that it serves no request.
         """
-        began = time.perf_counter()
-        sent: httpx2.Request | None = to_library(
-            Request.of(request), self.base_url, self.headers, self.cookies
-        )
-        if self.is_closed:
-            raise UsageError("the client has been closed, so it sends no request; make a new one")
-        history: tuple[Response, ...] = ()
+        hops = Hops(self, request, follow_redirects)
         while True:
-            assert sent is not None
             try:
-                response = self.send(sent, stream=True, follow_redirects=False)
+                response = self.send(hops.sent, stream=True, follow_redirects=False)
             except BaseException as error:
                 if not is_answer(error):
                     raise
-                return nothing(error, began, history)
+                return hops.failed(error)
             chunks: list[bytes] = []
             broken: BaseException | None = None
             try:
@@ -207,19 +190,9 @@ class Client(httpx2.Client):
                 if not is_answer(error):
                     raise
                 broken = error
-            plain = from_library(response, chunks, broken, began, history)
-            sent = next_hop(response) if follow_redirects and broken is None else None
-            if sent is None:
-                return plain
-            history = (*history, plain)
-            if len(history) > self.max_redirects:
-                return nothing(httpx2.TooManyRedirects("too many redirects", request=sent), began, history)
-            began = time.perf_counter()
-
-    def _tap(self, app: ASGIApp) -> ASGIApp:
-        tap = Tap(app)
-        self._taps.append(tap)
-        return tap
+            answer = hops.came(response, chunks, broken)
+            if answer is not None:
+                return answer
 
     def wait_for_background(self, timeout: float = DEFAULT_BACKGROUND_WAIT) -> bool:
         """Wait until the app has nothing left to do for the requests that were sent.
@@ -234,18 +207,41 @@ class Client(httpx2.Client):
             whether there is nothing left.
         """
         deadline = time.monotonic() + timeout
-        idle = all(tap.wait_idle(max(0.0, deadline - time.monotonic())) for tap in self._taps)
-        if idle and self.host is not None:
-            idle = self.host.wait_idle(max(0.0, deadline - time.monotonic()))
-        return idle
+        tap = None if self.local is None else self.local.tap
+        if tap is not None and not tap.wait_idle(timeout):
+            return False
+        return self.host is None or self.host.wait_idle(max(0.0, deadline - time.monotonic()))
 
     def websocket_connect(
-        self, url: str, subprotocols: Iterable[str] = (), **kwargs: Any
+        self,
+        url: str,
+        subprotocols: Iterable[str] = (),
+        *,
+        timeout: float | EllipsisType | None = ...,
+        **options: Any,
     ) -> WebSocketSession:
-        """Open a WebSocket session with the app; see `bridge.testing.websocket`."""
+        """Open a WebSocket session with the app: `with client.websocket_connect("/ws") as session`.
+
+        The client's base URL, headers, cookies and `root_path` hold for it. The lifespan is started if need
+        be.
+
+        Args:
+            url: relative, or with the scheme `ws` or `http` (`wss`, `https`).
+            subprotocols: those that the client offers.
+            timeout: seconds for each wait, `None` without limit; by default the client's for reading.
+            options: of a request: `headers`, `params`, `cookies`.
+
+        Returns:
+            a session that has not been entered yet.
+
+        Raises:
+            UsageError: the way to the app passes through WSGI, or it is on a real server; or an option is
+                not usable.
+            those of `start`.
+        """
         from .websocket import connect
 
-        return connect(self, url, subprotocols=tuple(subprotocols), **kwargs)
+        return connect(self, url, subprotocols=subprotocols, timeout=timeout, **options)
 
     def start(self) -> None:
         """Start the app's lifespan now, not with the first request. Entering the context does this.
@@ -253,8 +249,8 @@ class Client(httpx2.Client):
         Raises:
             StartupFailed: the lifespan failed, took too long, or is missing in mode `"on"`.
         """
-        if self._way is not None:
-            self._way.start()
+        if self.local is not None:
+            self.local.way.start()
         if self.host is not None:
             self.host.start()
 
@@ -266,8 +262,8 @@ class Client(httpx2.Client):
         try:
             super().close()
         finally:
-            if self._way is not None:
-                self._way.close()
+            if self.local is not None:
+                self.local.way.close()
 
     def __enter__(self: _Client) -> _Client:
         super().__enter__()
@@ -283,6 +279,37 @@ class Client(httpx2.Client):
             super().__exit__(*exc_info)
         finally:
             self.close()
+
+
+def on_server(
+    make: Callable[..., _Made],
+    connected: Callable[..., httpx2.BaseTransport | httpx2.AsyncBaseTransport],
+    app_or_target: Any,
+    server: str,
+    via: Via,
+    startup_timeout: float,
+    options: dict[str, Any],
+) -> _Made:
+    """A client of either kind, of an app that is served for it; see `Client.served`.
+
+    Args:
+        make: the class of the client.
+        connected: makes the transport, of the running server, which ends with it, and `CONNECTION_OPTIONS`.
+        app_or_target, server, via, startup_timeout: as of `Client.served`.
+        options: of the client, its connections and the server, mixed.
+    """
+    from . import served
+
+    own = {name: options.pop(name) for name in list(options) if name in CLIENT_OPTIONS}
+    running = served.start(app_or_target, server, via=via, timeout=startup_timeout, **options)
+    try:
+        connections = {name: own.pop(name) for name in list(own) if name in CONNECTION_OPTIONS}
+        connections.setdefault("trust_env", False)
+        transport = connected(running, **connections)
+        return make(app_or_target, via=via, base_url=running.url, transport=transport, **own)
+    except BaseException:
+        running.close()
+        raise
 
 
 class _Served(httpx2.HTTPTransport):

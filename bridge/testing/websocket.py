@@ -28,7 +28,7 @@ import queue
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -39,7 +39,6 @@ from ..exceptions import (
     WebSocketDisconnect,
 )
 from ..types import ASGIApp, Message
-from .transports.asgi import ASGITransport
 from .transports.library import httpx2
 from .transports.wire import read_timeout_of
 from .websocket_dialog import End, cost
@@ -49,9 +48,12 @@ from .websocket_session import NORMAL, Session, bytes_message, json_message, kin
 if TYPE_CHECKING:
     from types import EllipsisType
 
+    from .async_client import AsyncClient
     from .client import Client
+    from .local_app import LocalApp
     from .transports.asgi_host import ASGIHost
 
+_Transport = TypeVar("_Transport")
 _Sync = TypeVar("_Sync", bound="WebSocketSession")
 _Async = TypeVar("_Async", bound="AsyncWebSocketSession")
 
@@ -76,7 +78,7 @@ _THROUGH_WSGI = (
 )
 
 
-def websocket_scope(http_scope: Mapping[str, Any], subprotocols: Sequence[str] = ()) -> dict[str, Any]:
+def websocket_scope(http_scope: Mapping[str, Any], subprotocols: Iterable[str] = ()) -> dict[str, Any]:
     """The scope of a WebSocket handshake (ASGI WebSocket 2.5), from that of a GET request to the same URL.
 
     The headers of a handshake are added, as a client sends them.
@@ -88,7 +90,8 @@ def websocket_scope(http_scope: Mapping[str, Any], subprotocols: Sequence[str] =
     Raises:
         UsageError: `subprotocols` is no sequence of text.
     """
-    if isinstance(subprotocols, str) or not all(isinstance(each, str) for each in subprotocols):
+    offered = list(subprotocols)
+    if isinstance(subprotocols, str) or not all(isinstance(each, str) for each in offered):
         raise UsageError(f"subprotocols is a sequence of text, such as ['chat']; got {subprotocols!r}")
     scope = dict(http_scope)
     scope.pop("method", None)
@@ -98,8 +101,8 @@ def websocket_scope(http_scope: Mapping[str, Any], subprotocols: Sequence[str] =
         (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
         (b"sec-websocket-version", b"13"),
     ]
-    if subprotocols:
-        handshake.append((b"sec-websocket-protocol", ", ".join(subprotocols).encode()))
+    if offered:
+        handshake.append((b"sec-websocket-protocol", ", ".join(offered).encode()))
     replaced = {name for name, _ in handshake}
     kept = [(name, value) for name, value in scope.get("headers", ()) if name.lower() not in replaced]
     extensions = dict(scope.get("extensions") or {})
@@ -109,7 +112,7 @@ def websocket_scope(http_scope: Mapping[str, Any], subprotocols: Sequence[str] =
         "type": "websocket",
         "scheme": "wss" if scope.get("scheme") == "https" else "ws",
         "headers": [*kept, *handshake],
-        "subprotocols": list(subprotocols),
+        "subprotocols": offered,
         "extensions": {**extensions, "websocket.http.response": {}},
     }
 
@@ -118,49 +121,65 @@ def connect(
     client: Client,
     url: str,
     *,
-    subprotocols: Sequence[str] = (),
+    subprotocols: Iterable[str] = (),
     timeout: float | EllipsisType | None = ...,
     **options: Any,
 ) -> WebSocketSession:
-    """A session with the app of a client, not entered yet; the client's lifespan is started if need be.
-
-    Args:
-        client: whose base URL, headers, cookies, `root_path`, time-out and `raise_app_exceptions` hold.
-        url: relative, or with the scheme `ws` or `http` (`wss`, `https`).
-        subprotocols: those that the client offers.
-        timeout: seconds for each wait, `None` without limit; by default the client's for reading.
-        options: of a request: `headers`, `params`, `cookies`.
-
-    Raises:
-        UsageError: the way to the app passes through WSGI, or it is on a real server; or an option is
-            not usable.
-        What starting the lifespan raises, see `ASGIHost.start`.
-    """
-    way = client._way
-    if way is None:
-        raise UsageError(_SERVED)
-    transport = client._transport
-    if not isinstance(transport, ASGITransport) or way.adapters:
-        raise UsageError(_THROUGH_WSGI)
+    """A session with the app of a client, not entered yet; see `Client.websocket_connect`."""
+    transport = _reached(client.local)
     request = _request(client, url, options)
-    transport.host.start()
+    transport.start()
     return WebSocketSession(
         transport.host,
-        websocket_scope(transport._scopes.make(request, transport.host.state), subprotocols),
-        timeout=read_timeout_of(request) if timeout is ... else timeout,
+        websocket_scope(transport.scope_of(request), subprotocols),
+        timeout=_bound(timeout, request),
         raise_app_exceptions=transport.raise_app_exceptions,
     )
 
 
-def _request(client: Any, url: str, options: dict[str, Any]) -> httpx2.Request:
+async def connect_async(
+    client: AsyncClient,
+    url: str,
+    *,
+    subprotocols: Iterable[str] = (),
+    timeout: float | EllipsisType | None = ...,
+    **options: Any,
+) -> AsyncWebSocketSession:
+    """The same with the app of an async client."""
+    transport = _reached(client.local)
+    request = _request(client, url, options)
+    await transport.start()
+    return AsyncWebSocketSession(
+        transport.app,
+        websocket_scope(transport.scope_of(request), subprotocols),
+        timeout=_bound(timeout, request),
+        raise_app_exceptions=transport.raise_app_exceptions,
+    )
+
+
+def _reached(local: LocalApp[_Transport, Any] | None) -> _Transport:
+    """The transport that calls the app to which a WebSocket goes."""
+    if local is None:
+        raise UsageError(_SERVED)
+    if local.asgi is None or local.way.adapters:
+        raise UsageError(_THROUGH_WSGI)
+    return local.asgi
+
+
+def _request(client: Client | AsyncClient, url: str, options: dict[str, Any]) -> httpx2.Request:
+    """The GET request that a handshake is, but for what `websocket_scope` adds."""
     unknown = sorted(options.keys() - {"headers", "params", "cookies"})
     if unknown:
         raise UsageError(f"a WebSocket takes headers, params, cookies and timeout; got {', '.join(unknown)}")
     parsed = httpx2.URL(url)
     if parsed.scheme in _SCHEMES:
         parsed = parsed.copy_with(scheme=_SCHEMES[parsed.scheme])
-    request: httpx2.Request = client.build_request("GET", parsed, **options)
-    return request
+    return client.build_request("GET", parsed, **options)
+
+
+def _bound(timeout: float | EllipsisType | None, request: httpx2.Request) -> float | None:
+    """How many seconds a session waits at a time: `...` stands for what the client has for reading."""
+    return read_timeout_of(request) if timeout is ... else timeout
 
 
 def _is_final(told: BaseException | None) -> bool:

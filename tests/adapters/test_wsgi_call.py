@@ -15,7 +15,6 @@ from support.drive import Exchange, Signal, checkpoint, disconnect, length, poll
 from support.scopes import http_scope
 from support.wsgi_apps import Adapt, Environs, Headers, Watched, after, answer, echo, returning
 
-from bridge.adapters.wsgi_call import restore_context
 from bridge.exceptions import (
     ApplicationError,
     ApplicationExit,
@@ -184,18 +183,6 @@ def test_a_request_does_not_see_the_context_of_another(adapt: Adapt, loop: str) 
     serve(adapter, loop=loop).unwrap()
     serve(adapter, loop=loop).unwrap()
     assert seen == ["unset", "unset"]
-
-
-def test_restore_context_sets_what_differs() -> None:
-    context = contextvars.copy_context()
-    context.run(variable.set, "later")
-
-    def caller() -> str:
-        restore_context(context)
-        return variable.get()
-
-    assert contextvars.Context().run(caller) == "later"
-    assert variable.get() == "unset"
 
 
 # -- start_response

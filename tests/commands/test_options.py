@@ -18,12 +18,14 @@ from bridge.commands.options import (
     check_writable,
     distinct,
     echo,
+    expressions,
     headers_from,
     parameters,
     report,
     requests_from,
     requests_given,
     rules_from,
+    several,
     write_json,
     write_text,
 )
@@ -43,6 +45,25 @@ def app(environ: Any, start_response: Any) -> list[bytes]:
     """A site of two pages that gives everybody a cookie."""
     start_response("200 OK", [("Content-Type", "text/html"), ("Set-Cookie", "seen=1")])
     return [b'<a href="/two">' if environ["PATH_INFO"] == "/" else b""]
+
+
+def test_an_option_can_be_given_several_times() -> None:
+    group = [several("--exclude", "REGEX", "Leave out.")]
+    assert values(group) == {"exclude": ()}
+    assert values(group, "--exclude", "a", "--exclude", "b") == {"exclude": ("a", "b")}
+    assert "--exclude REGEX  Leave out." in click.Command("x", params=parameters(group)).get_help(
+        click.Context(click.Command("x"))
+    )
+
+
+def test_regular_expressions_of_an_option() -> None:
+    found = expressions({"redact_text": ["a+", "b"]}, "redact_text")
+    assert [each.pattern for each in found] == ["a+", "b"]
+
+
+def test_what_is_no_regular_expression_is_refused_with_the_name_of_its_option() -> None:
+    with pytest.raises(UsageError, match=r"--redact-text takes a regular expression; got '\('"):
+        expressions({"redact_text": ["a", "("]}, "redact_text")
 
 
 def test_rules() -> None:

@@ -20,7 +20,8 @@ from support.drive import LOOPS
 from support.engines import PATIENCE, Thread, eventually, script, threads_named
 
 from bridge.engines import loop_thread as loop_thread_module
-from bridge.engines.loop_thread import LoopFactory, LoopThread, start_task
+from bridge.engines.asyncio_port import start_task
+from bridge.engines.loop_thread import LoopFactory, LoopThread
 from bridge.exceptions import LoopGone, UsageError
 
 T = TypeVar("T")

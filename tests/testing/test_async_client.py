@@ -304,11 +304,21 @@ def test_websockets() -> None:
 @pytest.mark.parametrize(("app", "via"), [(wsgi_app, "native"), (asgi_app, "wsgi"), (asgi_app, "roundtrip")])
 def test_websockets_do_not_pass_through_wsgi(app: Any, via: Via) -> None:
     async def main(client: AsyncClient) -> None:
-        with pytest.raises(UsageError, match="WebSockets need an ASGI app"):
+        with pytest.raises(UsageError, match="do not pass through WSGI"):
             async with client.websocket_connect("/ws"):
                 raise AssertionError
 
     with_client(app, main, via=via)
+
+
+def test_no_websocket_goes_to_a_real_server() -> None:
+    async def main() -> None:
+        async with AsyncClient.served(wsgi_app, "wsgiref") as client:
+            with pytest.raises(UsageError, match="a real server"):
+                async with client.websocket_connect("/ws"):
+                    raise AssertionError
+
+    run(main)
 
 
 def test_under_trio_it_says_what_to_do() -> None:

@@ -36,6 +36,7 @@ from bridge.testing import websocket
 from bridge.testing.async_client import AsyncClient
 from bridge.testing.client import Client
 from bridge.testing.websocket import AsyncWebSocketSession, WebSocketSession, websocket_scope
+from bridge.testing.websocket_session import Session
 
 PATIENCE = 20.0
 # Long enough for a loaded machine to begin to wait, short enough to be waited for.
@@ -774,6 +775,8 @@ def test_misuse_is_refused() -> None:
             client.websocket_connect("/", data={}, auth=("a", "b"))
         with pytest.raises(UsageError, match=r"subprotocols is a sequence of text"):
             client.websocket_connect("/", [b"chat"])  # type: ignore[list-item]
+        with pytest.raises(UsageError, match=r"subprotocols is a sequence of text.*got 'chat'"):
+            client.websocket_connect("/", "chat")
         session = client.websocket_connect("/")
         with pytest.raises(UsageError, match="needs an open session"):
             session.receive()
@@ -941,6 +944,57 @@ def test_async_denials() -> None:
                 with pytest.raises(kind):
                     async with client.websocket_connect("/"):
                         raise AssertionError("it is not entered")
+
+    on_a_loop(main)
+
+
+def test_async_misuse_is_refused_as_in_a_thread() -> None:
+    async def main() -> None:
+        async with AsyncClient(Bare(echo)) as client:
+            with pytest.raises(UsageError, match="headers, params, cookies and timeout; got auth, data"):
+                async with client.websocket_connect("/", data={}, auth=("a", "b")):
+                    pass
+            with pytest.raises(UsageError, match=r"subprotocols is a sequence of text.*got 'chat'"):
+                async with client.websocket_connect("/", "chat"):
+                    pass
+
+    on_a_loop(main)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, 7.0), ({"timeout": None}, None), ({"timeout": 3.0}, 3.0)],
+    ids=["default", "None", "seconds"],
+)
+def test_the_time_out_of_a_session_is_the_clients_unless_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], expected: float | None
+) -> None:
+    """`None` means without limit; the same in a thread and on a loop."""
+    bounds: list[float | None] = []
+
+    def note(self: Any, app: Any, scope: Any, timeout: float | None, raises: bool) -> None:
+        bounds.append(timeout)
+        made(self, app, scope, timeout, raises)
+
+    made = Session.__init__
+    monkeypatch.setattr(Session, "__init__", note)
+
+    async def main() -> None:
+        async with AsyncClient(Bare(echo), timeout=7.0) as client, client.websocket_connect("/", **given):
+            pass
+
+    with Client(Bare(echo), timeout=7.0) as client:
+        client.websocket_connect("/", **given)
+    on_a_loop(main)
+    assert bounds == [expected, expected]
+
+
+def test_async_urls_of_either_scheme_and_relative_ones() -> None:
+    async def main() -> None:
+        async with AsyncClient(Bare(echo)) as client:
+            for url, scheme in (("wss://other/x", "wss"), ("https://other/x", "wss"), ("/x", "ws")):
+                async with client.websocket_connect(url) as session:
+                    assert (session.scope["scheme"], session.scope["path"]) == (scheme, "/x")
 
     on_a_loop(main)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -53,7 +53,25 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True, repr=False)
-class FaultyWSGI(Readable):
+class _Faulty(Readable):
+    """An app with one fault; `_known` has those of its interface."""
+
+    _known: ClassVar[dict[str, Fault]]
+
+    fault: str
+    chunks: tuple[bytes, ...] = (b"x",)
+
+    def __post_init__(self) -> None:
+        _require(self.fault, self._known)
+
+    @property
+    def described(self) -> Fault:
+        """The fault."""
+        return self._known[self.fault]
+
+
+@dataclass(frozen=True, repr=False)
+class FaultyWSGI(_Faulty):
     """A WSGI app with one fault.
 
     Attributes:
@@ -64,25 +82,16 @@ class FaultyWSGI(Readable):
         UsageError: there is no such fault.
     """
 
-    fault: str
-    chunks: tuple[bytes, ...] = (b"x",)
-
-    def __post_init__(self) -> None:
-        _require(self.fault, WSGI_FAULTS)
+    _known = WSGI_FAULTS
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         """Answer one request, wrongly."""
         answer: Iterable[bytes] = _wsgi_acts[self.fault](self.chunks, environ, start_response)
         return answer
 
-    @property
-    def described(self) -> Fault:
-        """The fault."""
-        return WSGI_FAULTS[self.fault]
-
 
 @dataclass(frozen=True, repr=False)
-class FaultyASGI(Readable):
+class FaultyASGI(_Faulty):
     """An ASGI 3 app with one fault.
 
     Attributes:
@@ -93,22 +102,13 @@ class FaultyASGI(Readable):
         UsageError: there is no such fault.
     """
 
-    fault: str
-    chunks: tuple[bytes, ...] = (b"x",)
-
-    def __post_init__(self) -> None:
-        _require(self.fault, ASGI_FAULTS)
+    _known = ASGI_FAULTS
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request, wrongly."""
         if scope["type"] != "http":
             raise NotImplementedError(f"no {scope['type']} here")
         await _asgi_acts[self.fault](self.chunks, scope, receive, send)
-
-    @property
-    def described(self) -> Fault:
-        """The fault."""
-        return ASGI_FAULTS[self.fault]
 
 
 def _require(fault: str, known: dict[str, Fault]) -> None:

@@ -83,7 +83,7 @@ class ASGITransport(httpx2.BaseTransport):
         """
         host = self.host
         host.start()
-        exchange = ASGIExchange(host, self._scopes.make(request, host.state), request)
+        exchange = ASGIExchange(host, self.scope_of(request), request)
         exchange.start(contextvars.copy_context())
         try:
             exchange.arrive()
@@ -96,6 +96,10 @@ class ASGITransport(httpx2.BaseTransport):
             exchange.leave()
             return instead_of_failure(error, exchange.failure, self.raise_app_exceptions)
         return response_of(exchange, _Body(exchange, self.raise_app_exceptions))
+
+    def scope_of(self, request: httpx2.Request) -> dict[str, Any]:
+        """The scope of a request, with its copy of the lifespan's state; the host has started."""
+        return self._scopes.make(request, self.host.state)
 
     def close(self) -> None:
         """End calls, lifespan, loop and thread; see `ASGIHost.close`."""

@@ -15,13 +15,14 @@ import asyncio
 import contextvars
 import logging
 import os
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
 
 from ...adapters.asgi_runtime import Runtime, Settings
 from ...adapters.asgi_to_wsgi import DEFAULT_STARTUP_TIMEOUT
+from ...engines.asyncio_port import start_task
 from ...engines.gates import Latch
-from ...engines.loop_thread import LoopThread, start_task
+from ...engines.loop_thread import LoopThread
 from ...exceptions import AdapterClosed, LoopGone, UsageError
 from ...types import ASGIApp
 from ..ways import SHUTDOWN_TIMEOUT
@@ -318,23 +319,8 @@ class ASGIHost:
         _living.pop(runtime, None)
 
     def _end_calls(self, done: Latch) -> None:
-        task = asyncio.get_running_loop().create_task(self._end_calls_in_time())
+        task = asyncio.get_running_loop().create_task(end_calls(self._calls, self._shutdown_timeout))
         task.add_done_callback(lambda _: done.set())
-
-    async def _end_calls_in_time(self) -> None:
-        calls = list(self._calls)
-        for call in calls:
-            call.leave()
-        tasks = [call.task for call in calls if call.task is not None and not call.task.done()]
-        if not tasks:
-            return
-        _, pending = await asyncio.wait(tasks, timeout=self._shutdown_timeout)
-        for task in pending:
-            task.cancel()
-        if pending:
-            _, pending = await asyncio.wait(pending, timeout=CANCEL_GRACE)
-        for task in pending:
-            logger.error("a task of the app refuses to be cancelled: %r", task)
 
     # The registry is bound here, as the globals of a module may be gone when the interpreter exits.
     def __del__(self, _living: dict[Runtime, set[Run]] = _living) -> None:
@@ -342,6 +328,38 @@ class ASGIHost:
         if runtime is not None:
             runtime.close_soon()
             _living.pop(runtime, None)
+
+
+class Call(Protocol):
+    """A call of the app, as far as `end_calls` is concerned."""
+
+    task: asyncio.Task[None] | None
+
+    def leave(self) -> None:
+        """Tell the app that its client has gone, if that matters to it."""
+
+
+async def end_calls(calls: Iterable[Call], timeout: float | None) -> None:
+    """End calls of the app; on its loop. Clients that are still there are gone now, as far as it can tell.
+
+    Args:
+        calls: those in progress.
+        timeout: seconds that they may take, `None` without limit; then they are cancelled. One that refuses
+            to be is left to the loop, with a word of it in the log.
+    """
+    ending = list(calls)
+    for call in ending:
+        call.leave()
+    tasks = [call.task for call in ending if call.task is not None and not call.task.done()]
+    if not tasks:
+        return
+    _, pending = await asyncio.wait(tasks, timeout=timeout)
+    for task in pending:
+        task.cancel()
+    if pending:
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_GRACE)
+    for task in pending:
+        logger.error("a task of the app refuses to be cancelled: %r", task)
 
 
 def _submit(thread: LoopThread, callback: Callable[[], object]) -> None:

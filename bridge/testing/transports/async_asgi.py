@@ -23,7 +23,7 @@ from ...types import ASGIApp
 from ..ways import SHUTDOWN_TIMEOUT
 from .app_side import AppSide
 from .asgi import response_of
-from .asgi_host import CANCEL_GRACE, DISCONNECT_GRACE
+from .asgi_host import DISCONNECT_GRACE, end_calls
 from .asgi_scope import ScopeMaker
 from .library import httpx2
 from .wire import (
@@ -32,7 +32,6 @@ from .wire import (
     check_options,
     instead_of_failure,
     is_app_error,
-    logger,
     read_timeout,
     read_timeout_of,
     wants_late_errors,
@@ -166,17 +165,7 @@ class AsyncASGITransport(httpx2.AsyncBaseTransport):
         loop = self._loop
         if loop is None or loop is not require_asyncio():
             return
-        for call in list(self._calls):
-            call.leave()
-        tasks = [call.task for call in self._calls if call.task is not None]
-        if tasks:
-            _, pending = await asyncio.wait(tasks, timeout=SHUTDOWN_TIMEOUT)
-            for task in pending:
-                task.cancel()
-            if pending:
-                _, pending = await asyncio.wait(pending, timeout=CANCEL_GRACE)
-            for task in pending:
-                logger.error("a task of the app refuses to be cancelled: %r", task)
+        await end_calls(self._calls, SHUTDOWN_TIMEOUT)
         host, self._host = self._host, None
         if host is not None:
             await host.shutdown(SHUTDOWN_TIMEOUT)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import cache
 
 from ...exceptions import StartupFailed, UsageError
-from ..exchange import Request, Response
+from ..exchange import Request, RequestLike, Response
 from .library import httpx2
 from .wire import EXCHANGE, TARGET, TRAILERS
 
@@ -134,3 +134,60 @@ def from_library(
         time.perf_counter() - began,
         history,
     )
+
+
+class Hops:
+    """The requests of one `exchange()`, the first and those that redirects lead to, and what comes of them.
+
+    The client sends `sent`, gives what comes to `came` or to `failed`, and goes on until it has an answer.
+
+    Args:
+        client: whose base URL, headers, cookies and bound on redirects hold.
+        request: the first one, as `Request.of` understands it.
+        follow_redirects: go where redirects lead.
+
+    Attributes:
+        sent: what is to be sent next.
+
+    Raises:
+        UsageError: `request` is none, or the client is closed.
+    """
+
+    def __init__(
+        self, client: httpx2.Client | httpx2.AsyncClient, request: RequestLike, follow_redirects: bool
+    ) -> None:
+        self._began = time.perf_counter()
+        self.sent = to_library(Request.of(request), client.base_url, client.headers, client.cookies)
+        if client.is_closed:
+            raise UsageError("the client has been closed, so it sends no request; make a new one")
+        self._follows = follow_redirects
+        self._longest = client.max_redirects
+        self._history: tuple[Response, ...] = ()
+
+    def came(
+        self, response: httpx2.Response, chunks: list[bytes], broken: BaseException | None
+    ) -> Response | None:
+        """What `sent` was answered with.
+
+        Args:
+            response: status and headers.
+            chunks: the body as it came.
+            broken: what broke it off, `None` if it is whole.
+
+        Returns:
+            the answer; `None` if a redirect is to be followed, to what is `sent` now.
+        """
+        plain = from_library(response, chunks, broken, self._began, self._history)
+        following = next_hop(response) if self._follows and broken is None else None
+        if following is None:
+            return plain
+        self._history = (*self._history, plain)
+        if len(self._history) > self._longest:
+            return self.failed(httpx2.TooManyRedirects("too many redirects", request=following))
+        self.sent = following
+        self._began = time.perf_counter()
+        return None
+
+    def failed(self, error: BaseException) -> Response:
+        """The answer when `sent` got no response, but this error."""
+        return nothing(error, self._began, self._history)

@@ -61,6 +61,22 @@ def test_status_and_headers_are_as_the_app_gave_them(send: Sender) -> None:
     assert (response.status_code, response.headers.raw, response.read()) == (299, headers, b"body")
 
 
+def test_a_scope_can_be_had_without_a_request_being_sent() -> None:
+    """As a WebSocket needs it, with its own copy of the lifespan's state."""
+
+    async def keep(scope: Any) -> None:
+        scope["state"]["db"] = "open"
+
+    app = Lifespan(startup=keep)
+    transport = ASGITransport(app, root_path="/app")
+    transport.start()
+    scopes = [transport.scope_of(httpx2.Request("GET", "http://testserver/x?y")) for _ in range(2)]
+    transport.close()
+    assert [scope["path"] for scope in scopes] == ["/app/x"] * 2
+    assert [scope["state"] for scope in scopes] == [{"db": "open"}] * 2
+    assert scopes[0]["state"] is not scopes[1]["state"]
+
+
 def test_trailers(send: Sender) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert "http.response.trailers" in scope["extensions"]

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from support.asgi_apps import Ending, Lifespan, http, no_complaints, no_loop_left, respond
-from support.drive import Signal
+from support.drive import Signal, run
 from support.engines import Thread, eventually, threads_named
 
 from bridge.exceptions import AdapterClosed, LoopGone, StartupFailed, UsageError
 from bridge.testing.transports import asgi_host
-from bridge.testing.transports.asgi_host import ASGIHost, Run
+from bridge.testing.transports.asgi_host import ASGIHost, Run, end_calls
 
 PLAIN = http(respond(b"ok"))
 
@@ -253,6 +253,59 @@ def test_calls_end_before_the_lifespan_does() -> None:
     host.run(stuck_and_noting, leave=lambda: False)
     host.close()
     assert app.log == ["startup", "call ended", "shutdown", "left"]
+
+
+class Called:
+    """A call of an app that is an awaitable of a test's."""
+
+    def __init__(self, awaitable: Any) -> None:
+        self.task: asyncio.Task[None] | None = asyncio.ensure_future(awaitable)
+        self.told = False
+
+    def leave(self) -> None:
+        self.told = True
+
+
+def test_calls_that_end_in_time_are_told_and_not_cancelled() -> None:
+    """One whose task has not begun is only told."""
+
+    async def main() -> None:
+        call, waiting = Called(asyncio.sleep(0.01)), Called(asyncio.sleep(0))
+        waiting.task = None
+        await end_calls([call, waiting], None)
+        assert (call.told, waiting.told) == (True, True)
+        assert call.task is not None
+        assert call.task.done()
+        assert not call.task.cancelled()
+
+    run(main)
+
+
+def test_a_call_that_refuses_to_be_cancelled_is_left_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(asgi_host, "CANCEL_GRACE", 0.01)
+
+    async def main() -> None:
+        allowed = asyncio.Event()
+
+        async def refuse() -> None:
+            while not allowed.is_set():
+                try:
+                    await allowed.wait()
+                except asyncio.CancelledError:
+                    pass
+
+        call = Called(refuse())
+        await asyncio.sleep(0)
+        await end_calls([call], 0.01)
+        assert call.task is not None
+        assert not call.task.done()
+        assert "a task of the app refuses to be cancelled" in caplog.text
+        allowed.set()
+        await call.task
+
+    run(main)
 
 
 def test_wait_idle() -> None:

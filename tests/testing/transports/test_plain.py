@@ -114,6 +114,69 @@ def test_a_response() -> None:
     assert plain.from_library(httpx2.Response(200), [], None, 0.0, ()).reason == ""
 
 
+def hops(**options: Any) -> plain.Hops:
+    """The hops of a GET for `/old` by a client that follows redirects, at most two."""
+    client = httpx2.Client(base_url=BASE, transport=httpx2.BaseTransport(), max_redirects=2)
+    return plain.Hops(client, "/old", **{"follow_redirects": True, **options})
+
+
+def redirect(target: str) -> httpx2.Response:
+    """A response that leads to `target`."""
+    response = httpx2.Response(302)
+    response.next_request = httpx2.Request("GET", f"http://testserver{target}")
+    return response
+
+
+def test_hops_lead_from_redirect_to_redirect() -> None:
+    """What came on the way is the history of the answer."""
+    chain = hops()
+    assert chain.sent.extensions["target"] == b"/old"
+    assert chain.came(redirect("/new"), [b"moved"], None) is None
+    assert chain.sent.url.path == "/new"
+    final = chain.came(httpx2.Response(200), [b"here"], None)
+    assert final is not None
+    assert (final.status, final.body) == (200, b"here")
+    assert [(each.status, each.body, each.history) for each in final.history] == [(302, b"moved", ())]
+
+
+def test_a_redirect_is_the_answer_if_redirects_are_not_followed() -> None:
+    answer = hops(follow_redirects=False).came(redirect("/new"), [], None)
+    assert answer is not None
+    assert (answer.status, answer.history) == (302, ())
+
+
+def test_a_redirect_that_broke_off_is_the_answer() -> None:
+    error = ValueError()
+    answer = hops().came(redirect("/new"), [b"mov"], error)
+    assert answer is not None
+    assert (answer.status, answer.error) == (302, error)
+
+
+def test_more_redirects_than_the_client_follows_are_an_error() -> None:
+    chain = hops()
+    assert chain.came(redirect("/1"), [], None) is None
+    assert chain.came(redirect("/2"), [], None) is None
+    answer = chain.came(redirect("/3"), [], None)
+    assert answer is not None
+    assert isinstance(answer.error, httpx2.TooManyRedirects)
+    assert [each.status for each in answer.history] == [302, 302, 302]
+
+
+def test_an_error_after_a_redirect_has_the_history() -> None:
+    chain = hops()
+    chain.came(redirect("/new"), [], None)
+    error = httpx2.ReadTimeout("")
+    answer = chain.failed(error)
+    assert (answer.status, answer.error, [each.status for each in answer.history]) == (0, error, [302])
+
+
+def test_a_closed_client_has_no_hops() -> None:
+    client = httpx2.Client(base_url=BASE, transport=httpx2.BaseTransport())
+    client.close()
+    with pytest.raises(UsageError, match="has been closed"):
+        plain.Hops(client, "/", follow_redirects=False)
+
+
 def test_a_redirect_does_not_go_to_the_old_target() -> None:
     response = httpx2.Response(302)
     assert plain.next_hop(response) is None

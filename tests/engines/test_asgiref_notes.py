@@ -14,7 +14,7 @@ from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from support.drive import Exchange, Signal, post, requests, run, serve, together
 from support.wsgi_apps import Adapt
 
-from bridge.adapters import asgiref_interop
+from bridge.engines import asgiref_notes
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 on_asyncio = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -223,12 +223,12 @@ def test_a_body_can_be_read_inside_a_coroutine_of_the_loop_only_when_it_is_there
 
 
 def test_the_note_is_what_asgiref_reads_and_for_one_thread() -> None:
-    asgiref_interop.prepare()
+    asgiref_notes.prepare()
     found: list[Any] = []
 
     def probe() -> None:
         for loop in ("first", "second", None):
-            asgiref_interop.enter(loop)
+            asgiref_notes.enter(loop)
             noted = SyncToAsync.threadlocal
             found.append((noted.main_event_loop, noted.main_event_loop_pid))
 

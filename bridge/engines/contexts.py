@@ -1,0 +1,38 @@
+"""Context variables that come back from where a call has run.
+
+A call that goes to another thread runs in a copy of its caller's Context; what it sets there is
+carried back afterwards, as if the call had run in place.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import Any
+
+_UNSET: Any = object()
+
+# Values that know which thread they belong to, by type: what makes one for the calling thread.
+# asgiref's `Local` keeps such values; `asgiref_notes` adds them here.
+movers: dict[type, Callable[[Any], Any]] = {}
+
+
+def carry_back(context: contextvars.Context, *skipped: contextvars.ContextVar[Any] | None) -> None:
+    """Set in the current context what differs in `context`, but for the variables `skipped`."""
+    for variable, value in context.items():
+        if variable in skipped:
+            continue
+        mover = movers.get(type(value))
+        if mover is not None:
+            value = mover(value)
+        if variable.get(_UNSET) is not value:
+            variable.set(value)
+
+
+def settle() -> None:
+    """Let values that were copied into the current context belong to the calling thread."""
+    if movers:
+        for variable, value in contextvars.copy_context().items():
+            mover = movers.get(type(value))
+            if mover is not None:
+                variable.set(mover(value))

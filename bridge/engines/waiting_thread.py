@@ -1,0 +1,149 @@
+"""A thread that waits for a task, and meanwhile runs the blocking calls that the task's code hands back.
+
+See `hosts` for why. What is safe to rely on:
+
+- A job that `offer` has taken is run in this thread, or given to its `displaced` if the thread is
+  ended by an exception of its own (KeyboardInterrupt, a server's time-out, a killed greenlet).
+- Jobs run in the order in which they came, and only while this very wait lasts: a wait that is
+  nested above it in the same thread has jobs of its own. So a function that holds a transaction
+  open is not interrupted by calls of tasks that have nothing to do with it.
+
+Who waits, and what ends the wait:
+
+- *The thread, in `wait`.* Whoever it waits for calls `finish` on every way out. Every `LOOK` seconds
+  `look` is called, which raises if that can never come: the loop has ended, or this is a forked child.
+- *The task whose job is offered* waits for the job, which runs or is displaced; see above. While the
+  thread is inside another job, or in a wait that is nested above this one, it has to wait for that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any
+
+from .gates import native, new_gate
+from .hosts import Displaceable, Host
+
+# How often a waiting thread looks whether what it waits for can still come, in seconds.
+LOOK = 1.0
+
+
+class WaitingThread(Host):
+    """One wait of the thread that makes it.
+
+    Args:
+        above: the wait to turn to when this one is over: the one that the calling code is under.
+
+    Attributes:
+        done: what it waits for has come.
+    """
+
+    __slots__ = ("_closed", "_gate", "_jobs", "_lock", "above", "done", "ident", "oldest")
+
+    def __init__(self, above: Host | None) -> None:
+        allocate_lock: Callable[[], Any] = native("allocate_lock")
+        self.ident = get_ident()
+        self.above = above
+        self.done = False
+        self.oldest = 0.0  # when the job that waits longest was offered; 0 if none waits
+        self._lock = allocate_lock()
+        self._gate = new_gate(allocate_lock)
+        self._jobs: deque[Displaceable] = deque()
+        self._closed = False
+
+    # -- from any thread
+
+    def offer(self, job: Displaceable) -> bool:
+        """Have the thread run a job; `False` if its wait is over."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._jobs.append(job)
+            if not self.oldest:
+                self.oldest = time.monotonic()
+        self.open()
+        return True
+
+    def finish(self) -> None:
+        """What the thread waits for has come."""
+        self.done = True
+        self.open()
+
+    def open(self) -> None:
+        """Let the thread look what there is to do."""
+        try:
+            self._gate.release()
+        except RuntimeError:
+            pass  # open already: it will see this as well
+
+    def first_job(self) -> Displaceable | None:
+        """The job that has waited longest, if any."""
+        with self._lock:
+            return self._jobs[0] if self._jobs else None
+
+    @property
+    def over(self) -> bool:
+        """Whether the thread takes no more jobs."""
+        return self._closed
+
+    # -- in the thread
+
+    def wait(self, look: Callable[[], object]) -> None:
+        """Run jobs until `finish` is called and none is left; call `look` about once a second.
+
+        Raises:
+            BaseException: what `look` raises, or whatever else ends the thread's wait. What was
+                offered is displaced.
+        """
+        try:
+            while True:
+                opened = self._gate.acquire(True, LOOK)
+                if self._jobs:
+                    self.run_jobs()
+                if self.done:
+                    if self.close_if_idle():
+                        return
+                    self.open()
+                elif not opened:
+                    look()
+        except BaseException:
+            self.leave()
+            raise
+
+    def wait_for_end(self, timeout: float) -> bool:
+        """After `leave`: wait until `finish` is called, for `timeout` seconds at most; whether it was."""
+        deadline = time.monotonic() + timeout
+        while not self.done:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._gate.acquire(True, left):
+                break
+        return self.done
+
+    def run_jobs(self) -> None:
+        """Run what has been offered."""
+        jobs = self._jobs
+        while jobs:
+            with self._lock:
+                job = jobs.popleft()
+                self.oldest = time.monotonic() if jobs else 0.0
+            job.run(None)
+            del job  # not held while we wait
+
+    def close_if_idle(self) -> bool:
+        """Take no more jobs, unless there are some; return whether it is so."""
+        with self._lock:
+            if self._jobs:
+                return False
+            self._closed = True
+            return True
+
+    def leave(self) -> None:
+        """Take no more jobs, and displace those that are there."""
+        with self._lock:
+            self._closed = True
+            jobs, self._jobs = self._jobs, deque()
+        for job in jobs:
+            job.displaced()

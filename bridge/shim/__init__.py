@@ -1,0 +1,66 @@
+"""Blocking code from async code, and the reverse: one function, one iterator or a whole object at a time.
+
+General layout, each part importing only those above it:
+
+    thread_call, loop_call     one call of either kind: what crosses, who waits for whom
+    placement                  which thread, which loop: decisions only
+    shared_thread, own_thread  threads that blocking code is bound to
+    persistent, lending        loops for threads that no task waits for
+    reports                    waits that may never end, told with the stacks of both sides
+    to_async, to_sync          sync_to_async and async_to_sync
+    iterate_in_thread, iterate_on_loop
+                               iterators and generators, in bounded memory, closed where they ran
+    async_facade, sync_facade  whole objects
+    blocking                   calls that block an event loop, found in development
+
+Names are imported when they are asked for, so that `import bridge` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .async_facade import async_facade as async_facade
+    from .async_facade import open_facade as open_facade
+    from .blocking import detect_blocking as detect_blocking
+    from .iterate_in_thread import iterate_in_thread as iterate_in_thread
+    from .iterate_on_loop import iterate_on_loop as iterate_on_loop
+    from .sync_facade import sync_facade as sync_facade
+    from .to_async import sync_to_async as sync_to_async
+    from .to_sync import async_to_sync as async_to_sync
+
+_HOMES = {
+    "async_facade": "async_facade",
+    "async_to_sync": "to_sync",
+    "detect_blocking": "blocking",
+    "iterate_in_thread": "iterate_in_thread",
+    "iterate_on_loop": "iterate_on_loop",
+    "open_facade": "async_facade",
+    "sync_facade": "sync_facade",
+    "sync_to_async": "to_async",
+}
+
+__all__ = [
+    "async_facade",
+    "async_to_sync",
+    "detect_blocking",
+    "iterate_in_thread",
+    "iterate_on_loop",
+    "open_facade",
+    "sync_facade",
+    "sync_to_async",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

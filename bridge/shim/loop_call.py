@@ -1,0 +1,292 @@
+"""One call of an async function for a thread that waits: where it runs, and how the two meet.
+
+    a thread                 make a LoopCall, have a loop begin it, wait; meanwhile run what comes back
+    task (loop's thread)     run the coroutine, then finish
+
+Who waits, and what ends the wait: the calling thread, in `LoopCall.wait`. The task finishes on every
+way out of the coroutine: a result, any exception (BaseException too), cancellation, its destruction.
+Once a second the thread looks whether its loop still runs: one that has stopped or is closed ends the
+wait with `LoopGone`, and so does a fork, whose child has no such loop. If the thread itself is ended
+(KeyboardInterrupt, a server's time-out), the task is cancelled and given a moment to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import sys
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, NamedTuple
+
+from ..engines import asgiref_notes
+from ..engines.asyncio_port import AsyncioPort
+from ..engines.contexts import carry_back, settle
+from ..engines.home import home
+from ..engines.hosts import innermost_host
+from ..engines.loop_thread import LoopFactory, LoopThread
+from ..engines.ports import Port, Started, in_trio_task
+from ..engines.waiting_thread import WaitingThread
+from ..exceptions import LoopGone, UnsuitableFunction, WouldDeadlock
+from . import reports
+from .lending import lending_loop
+from .persistent import persistent_loop
+from .placement import Loop, loop_for
+from .thread_call import name_of
+
+# How long (seconds) a thread that is itself ended waits for its task to end.
+_CANCEL_GRACE = 2.0
+# For how many looks in a row a loop may not run: it may rest between two `run_until_complete` calls.
+_PATIENCE = 3
+
+_get_running_loop = asyncio._get_running_loop
+_TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)
+
+
+class Place(NamedTuple):
+    """A loop for a call."""
+
+    port: Port
+    call_soon: Callable[[Callable[[], object]], object]
+    alive: Callable[[], bool]
+    thread: LoopThread | None = None  # to be ended after the call
+
+
+def find_loop(function: object, force_new_loop: bool = False, factory: LoopFactory | None = None) -> Place:
+    """The loop for an async function that the calling thread wants to wait for.
+
+    Raises:
+        WouldDeadlock: an event loop runs in this thread.
+        LoopGone: the persistent loop could not be started.
+        UsageError: `factory` makes no event loop.
+    """
+    if asgiref_notes.threadlocal is None:
+        asgiref_notes.prepare()
+    caller = _Caller()
+    place = loop_for(force_new_loop, factory is not None, caller)
+    if place is Loop.HERE:
+        name = name_of(function)
+        raise WouldDeadlock(
+            f"{name} cannot be waited for in a thread in which an event loop runs: the loop would wait for "
+            f"itself. In async code write `await {name.rpartition('.')[2]}(...)`; call the blocking code that "
+            "got here by `await sync_to_async(function)(...)`"
+        )
+    if place is Loop.NEW:
+        thread = LoopThread(factory or asyncio.new_event_loop)
+        thread.start()
+        return Place(thread.port, thread.submit, thread.alive, thread)
+    if place is Loop.PERSISTENT:
+        thread = persistent_loop(factory)
+        return Place(thread.port, thread.submit, thread.alive)
+    port = caller.port
+    assert port is not None
+    return Place(port, port.call_soon, port.alive)
+
+
+class _Caller:
+    """What `loop_for` asks, of the calling thread; `port` is the loop that it found."""
+
+    __slots__ = ("port",)
+
+    def __init__(self) -> None:
+        self.port: Port | None = None
+
+    def runs_a_loop(self) -> bool:
+        """An event loop runs in it, further up the stack."""
+        return _get_running_loop() is not None or ("trio" in sys.modules and in_trio_task())
+
+    def is_awaited(self) -> bool:
+        """A task of a loop that is alive waits for what it does."""
+        port = home.port
+        noted = asgiref_notes.noted_loop()
+        # asgiref's note is the newer one if they differ: our jobs leave both.
+        if noted is not None and (port is None or port.loop is not noted):
+            port = AsyncioPort(noted)
+        elif noted is None and port is not None and port.loop is not None:
+            return False
+        if port is None or not port.alive():
+            return False
+        self.port = port
+        return True
+
+    def is_lent(self) -> bool:
+        """It is a worker thread of AnyIO or Trio, whose loop is alive."""
+        self.port = lending_loop()
+        return self.port is not None
+
+
+class LoopCall(WaitingThread):
+    """One call, made and waited for by a thread, run by a task.
+
+    Args:
+        function, args, kwargs: what to call, on the loop's thread, and await.
+        place: where.
+
+    Attributes:
+        name: the function's.
+        loop_ident: the loop's thread, once it has begun; 0 before.
+        outer: the wait that the thread was in already.
+    """
+
+    __slots__ = (
+        "_args",
+        "_context",
+        "_error",
+        "_failures",
+        "_function",
+        "_handled",
+        "_kwargs",
+        "_owner",
+        "_result",
+        "_silence",
+        "_task",
+        "loop_ident",
+        "outer",
+        "place",
+    )
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], place: Place
+    ) -> None:
+        WaitingThread.__init__(self, innermost_host())
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+        self.place = place
+        self._context = contextvars.copy_context()
+        self._handled = sys.exc_info()[1]
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._task: Started | None = None
+        self._failures = 0
+        self._silence: reports.Silence | None = None
+        self.loop_ident = 0
+        self.outer = home.wait
+        # What the job of this thread has started, if its task is on the same loop: to be cancelled with it.
+        waits_for_us = home.port is not None and home.port.loop is place.port.loop
+        self._owner = home.started if waits_for_us else None
+
+    # -- in the thread
+
+    def outcome(self) -> Any:
+        """Have it begun, wait for its end, and return what the function has returned, or raise."""
+        place = self.place
+        home.wait = self
+        try:
+            place.call_soon(self._begin)
+            try:
+                self.wait(self._look)
+            except LoopGone:
+                raise
+            except BaseException:
+                self._cancel()
+                raise
+        finally:
+            home.wait = self.outer
+            if place.thread is not None:
+                place.thread.release()
+                place.thread.join(_CANCEL_GRACE)
+        carry_back(self._context, asgiref_notes.variable)
+        error = self._error
+        if error is not None:
+            self._error = None
+            try:
+                raise error
+            finally:
+                del error, self  # the traceback refers to this frame
+        return self._result
+
+    def _look(self) -> None:
+        """Nothing has come for a second: can it still?"""
+        if self.place.alive():
+            self._failures = 0
+        else:
+            self._failures += 1
+            if self._failures >= _PATIENCE:
+                raise LoopGone(f"the event loop that ran {self.name} has stopped")
+        task = self._task
+        if task is not None and task.done() and not self.done:
+            # Cancelled before its first step, so it never got to say so.
+            self._error = asyncio.CancelledError()
+            self.finish()
+            return
+        if self._silence is None:
+            self._silence = reports.Silence(self)
+        self._silence.look()
+
+    def _cancel(self) -> None:
+        """The thread is being ended: cancel the task, and give it a moment."""
+        try:
+            self.place.call_soon(self.cancel)
+        except LoopGone:
+            return
+        self.wait_for_end(_CANCEL_GRACE)
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return name_of(self._function)
+
+    # -- on the loop's thread
+
+    def cancel(self) -> None:
+        """Cancel the task, if it has begun; it will not begin any more."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self.finish()
+
+    def _begin(self) -> None:
+        if self.over:
+            return  # the thread has been ended meanwhile
+        self.loop_ident = get_ident()
+        coroutine = self._run()
+        try:
+            self._task = self.place.port.start(coroutine, self._context)
+        except BaseException as error:
+            coroutine.close()
+            self._error = error
+            self.finish()
+
+    async def _run(self) -> None:
+        asgiref_notes.note_waiting_thread(self)
+        settle()
+        owner = self._owner
+        if owner is not None:
+            # asgiref's sync_to_async awaits what it finds here, so on asyncio it has to be the task.
+            task: Any = self if self.place.port.loop is None else asyncio.current_task()
+            owner.append(task)
+        try:
+            if self._handled is None:
+                self._result = await self._awaitable()
+            else:
+                self._result = await self._with_handled(self._handled)
+        except BaseException as error:
+            # None of them may reach the loop: SystemExit would end it, and with it all others' tasks.
+            self._error = error
+        if owner is not None:
+            owner.remove(task)
+        if not _TASKS_TAKE_CONTEXT:
+            self._context = contextvars.copy_context()
+        # Let go of what the caller gave, but for the name.
+        self._args, self._kwargs, self._handled, self._owner = (), {}, None, None
+        self.finish()
+
+    def _awaitable(self) -> Any:
+        found = self._function(*self._args, **self._kwargs)
+        if not hasattr(found, "__await__") and not inspect.isawaitable(found):
+            raise UnsuitableFunction(
+                f"async_to_sync expects an async function, but {self.name} returned "
+                f"{type(found).__name__}, which cannot be awaited; call it directly"
+            )
+        return found
+
+    async def _with_handled(self, handled: BaseException) -> Any:
+        """Await as if in the `except` clause that handles `handled`, so `sys.exc_info()` finds it."""
+        traceback = handled.__traceback__
+        try:
+            raise handled
+        except BaseException:
+            handled.__traceback__ = traceback  # without the line above
+            return await self._awaitable()

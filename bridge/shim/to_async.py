@@ -1,0 +1,360 @@
+"""`sync_to_async`: blocking functions for async code.
+
+    task (loop's thread)     make a ThreadCall, place it, await its flag, carry its context back
+    a thread (see placement) run the call, raise the flag
+
+Cancelling the task: a call that has not begun never does. A function that runs cannot be stopped: if
+it waits for a coroutine (`async_to_sync`), that is cancelled, and the task ends when the function
+has; otherwise the task ends at once and the function runs on, unless `abandon_on_cancel` is false.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from ..engines import asgiref_notes
+from ..engines.contexts import carry_back
+from ..engines.hosts import Host, innermost_host, offer
+from ..engines.running import shared_port
+from ..engines.thread_pool import ThreadPool
+from ..exceptions import ContextExited, UnsuitableFunction, UsageError
+from .placement import Thread, thread_for
+from .shared_thread import shared_thread
+from .thread_call import ThreadCall, name_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Workers of the pool that calls go to if none is given. As many as of a `WSGIToASGI`, which is what
+# users of Starlette and FastAPI know.
+DEFAULT_THREADS = 40
+
+_default_pool: ThreadPool | None = None
+
+
+def default_pool() -> ThreadPool:
+    """The pool for calls that are not thread-sensitive and name none: 40 threads, started on demand."""
+    global _default_pool
+    if _default_pool is None:
+        _default_pool = ThreadPool(DEFAULT_THREADS, name="bridge-shim")
+    return _default_pool
+
+
+class SyncToAsync(Generic[P, R]):
+    """What `sync_to_async` returns: awaiting a call of it runs the function in a thread.
+
+    It has the function's name, docstring and attributes, and counts as a coroutine function
+    (`inspect.iscoroutinefunction` from Python 3.12, `asyncio.iscoroutinefunction` before).
+
+    Attributes:
+        func: the function.
+        context: the Context that was given to run in.
+    """
+
+    def __init__(
+        self,
+        func: Callable[P, R],
+        thread_sensitive: bool,
+        pool: ThreadPool | None,
+        executor: Executor | None,
+        context: Context | None,
+        abandon_on_cancel: bool,
+    ) -> None:
+        functools.update_wrapper(self, func)
+        self.func = func
+        self._thread_sensitive = thread_sensitive
+        self._pool = pool
+        self._executor = executor
+        self.context = context
+        self._abandon = abandon_on_cancel
+        _mark_coroutine_function(self)
+        bound_to = getattr(func, "__self__", None)
+        if bound_to is not None:
+            self.__self__ = bound_to
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function in its thread, and return what it returns.
+
+        Raises:
+            WouldDeadlock: the thread that it belongs to waits for this very loop.
+            PoolError: the pool does not take the call.
+            BaseException: what the function raises.
+        """
+        if asgiref_notes.threadlocal is None:
+            asgiref_notes.prepare()
+        context = self.context
+        call = ThreadCall(
+            self.func,
+            args,
+            kwargs,
+            copy_context() if context is None else context,
+            shared_port(),
+            sys.exc_info()[1],
+            shared_thread.submit,
+        )
+        if self._thread_sensitive or self._executor is not None:
+            self._place(call)
+        else:
+            pool = call.pool = self._pool or default_pool()
+            pool.submit(call)
+            if pool.saturated:
+                # A thread that waits further up, perhaps for this very call and as a worker of this pool,
+                # may run it as well as a worker can: so nesting never exhausts a pool.
+                offer(innermost_host(), _Chance(call, pool))
+        try:
+            await call.flag
+        except BaseException:
+            if not await self._is_over_after_all(call):
+                raise
+        if context is None:
+            carry_back(call.context, asgiref_notes.variable, asgiref_notes.SyncToAsync.deadlock_context)
+        error = call.error
+        if error is not None:
+            call.error = None
+            try:
+                raise error
+            finally:
+                del error, call  # the traceback refers to this frame
+        return call.result  # type: ignore[no-any-return]
+
+    async def _is_over_after_all(self, call: ThreadCall) -> bool:
+        """The task is being cancelled: give the call up, or see it through; return whether it is over."""
+        if call.done:
+            return False
+        if call.withdraw():
+            return False
+        if not call.started:
+            if self._abandon:
+                return False
+            await _end_of(call)
+            return False
+        # As asgiref does: the coroutine that the function waits for is cancelled. What it makes of
+        # that, and the function of what it makes, is the outcome: it may have shielded something.
+        call.started[0].cancel()
+        await _end_of(call)
+        return True
+
+    def _place(self, call: ThreadCall) -> None:
+        here = _Here(call.port.loop)
+        place = thread_for(self._thread_sensitive, self._executor is not None, here)
+        if place is Thread.WAITING and offer(here.host, call):
+            return
+        if place is Thread.EXECUTOR:
+            assert self._executor is not None
+            self._executor.submit(call.run, None)
+        elif place is Thread.CONTEXT:
+            here.context_executor().submit(call.run, None)
+        elif place is Thread.LOOP:
+            here.loop_executor.submit(call.run, None)
+        else:
+            shared_thread.submit(call)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> SyncToAsync[P, R]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Coroutine[Any, Any, R]]: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """As a method: bound to the instance."""
+        if instance is None:
+            return self
+        return functools.update_wrapper(functools.partial(self.__call__, instance), self.func)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"<sync_to_async of {name_of(self.func)}>"
+
+
+async def _end_of(call: ThreadCall) -> None:
+    """Wait until the thread is done, for a task that has been cancelled once. Again, and it is left."""
+    call.flag = call.port.flag()  # the other one was cancelled with the wait
+    if not call.done:  # set before the flag is looked at, so one of the two is seen
+        await call.port.shielded(call.flag)
+
+
+class _Chance:
+    """A call that waits in the queue of a pool, for a thread that may have time for it before."""
+
+    __slots__ = ("_call", "_pool")
+
+    def __init__(self, call: ThreadCall, pool: ThreadPool) -> None:
+        self._call = call
+        self._pool = pool
+
+    def run(self, worker: None, /) -> None:
+        """Run the call, unless a worker has taken it or its task has given it up."""
+        if self._pool.cancel(self._call):
+            self._call.execute()
+
+    def displaced(self) -> None:
+        """The call is in the pool's queue anyway."""
+
+
+class _Here:
+    """What `thread_for` asks, of the calling task."""
+
+    __slots__ = ("_context", "_loop", "host", "loop_executor")
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self.host: Host | None = None
+        self._context: Any = None
+        self.loop_executor: Any = None
+
+    def has_waiting_thread(self) -> bool:
+        """A thread waits further up, for `async_to_sync` or for a response."""
+        host = innermost_host()
+        while host is not None and host.over:
+            host = host.above
+        self.host = host
+        return host is not None
+
+    def has_context(self) -> bool:
+        """asgiref's `ThreadSensitiveContext` has been entered."""
+        self._context = asgiref_notes.SyncToAsync.thread_sensitive_context.get(None)
+        return self._context is not None
+
+    def has_loop_executor(self) -> bool:
+        """asgiref's `async_to_sync` runs the loop, and this task was not made under it."""
+        self.loop_executor = asgiref_notes.loop_executor(self._loop)
+        return self.loop_executor is not None
+
+    def context_executor(self) -> Any:
+        """The executor of the `ThreadSensitiveContext`: asgiref's, made as asgiref makes it."""
+        context = self._context
+        if getattr(context, "_exited", False):
+            raise ContextExited(
+                "the ThreadSensitiveContext that this task was made in has been left; its executor takes no "
+                "more calls. Await the task before the end of the `async with` block"
+            )
+        executors = asgiref_notes.SyncToAsync.context_to_thread_executor
+        executor = executors.get(context)
+        if executor is None:
+            executor = executors[context] = ThreadPoolExecutor(max_workers=1)
+        return executor
+
+
+def _mark_coroutine_function(function: Any) -> None:
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(function)
+    else:
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+
+
+@overload
+def sync_to_async(
+    func: Callable[P, R],
+    *,
+    thread_sensitive: bool = True,
+    pool: ThreadPool | None = None,
+    executor: Executor | None = None,
+    context: Context | None = None,
+    abandon_on_cancel: bool = True,
+) -> SyncToAsync[P, R]: ...
+
+
+@overload
+def sync_to_async(
+    func: None = None,
+    *,
+    thread_sensitive: bool = True,
+    pool: ThreadPool | None = None,
+    executor: Executor | None = None,
+    context: Context | None = None,
+    abandon_on_cancel: bool = True,
+) -> Callable[[Callable[P, R]], SyncToAsync[P, R]]: ...
+
+
+def sync_to_async(
+    func: Callable[..., Any] | None = None,
+    *,
+    thread_sensitive: bool = True,
+    pool: ThreadPool | None = None,
+    executor: Executor | None = None,
+    context: Context | None = None,
+    abandon_on_cancel: bool = True,
+) -> Any:
+    """Make a blocking function awaitable: a call of it runs in a thread beside the event loop.
+
+        user = await sync_to_async(repository.get)(7)
+
+        @sync_to_async(thread_sensitive=False)
+        def resize(image): ...
+
+    Drop-in for `asgiref.sync.sync_to_async`, on asyncio, uvloop and trio. Context variables go into
+    the call and come back from it, and it finds the exception that its caller is handling in
+    `sys.exc_info()`. Its `async_to_sync` calls run on the loop that awaits it.
+
+    Args:
+        func: what to call, any callable that is not async. Left out, the result is a decorator; of
+            a method, too.
+        thread_sensitive: whether the function may rely on the thread it runs in. If so, it runs in
+            the thread that waits for the calling code (of `async_to_sync`, or the server's of a
+            request behind `ASGIToWSGI`), or else in that of an asgiref `ThreadSensitiveContext`, or
+            else in one thread for the whole process, which is asgiref's as well: one call at a time.
+            If not, it runs in any worker of `pool`.
+        pool: the `ThreadPool` for what is not thread-sensitive. Default: one of 40 threads that
+            all such functions share.
+        executor: a `concurrent.futures.Executor` instead of the pool.
+        context: the Context to run in, instead of a copy of the caller's; nothing is carried back.
+        abandon_on_cancel: what to do if the awaiting task is cancelled while the function runs. It
+            cannot be stopped; `True` lets the task end at once, and drops what the function returns
+            later; `False` has the task wait for its end. In either case a function that has not
+            begun never will, and one that waits for a coroutine has that cancelled, and is waited for.
+
+    Returns:
+        A callable with the function's signature, name and docstring that returns a coroutine.
+
+    Raises:
+        UnsuitableFunction: `func` is async, or cannot be called.
+        UsageError: the options contradict each other.
+
+    Of a call:
+        what the function raises; `WouldDeadlock` if the thread that it belongs to runs the very
+        event loop that would wait for it; `PoolError` if the pool does not take it.
+    """
+    given = [name for name, value in (("pool", pool), ("executor", executor)) if value is not None]
+    if thread_sensitive and given:
+        raise UnsuitableFunction(
+            f"{given[0]} must not be given together with thread_sensitive=True, which names the thread "
+            "already; add thread_sensitive=False"
+        )
+    if len(given) == 2:
+        raise UsageError("expected a pool or an executor for the calls; got both")
+    if func is None:
+        return functools.partial(
+            sync_to_async,
+            thread_sensitive=thread_sensitive,
+            pool=pool,
+            executor=executor,
+            context=context,
+            abandon_on_cancel=abandon_on_cancel,
+        )
+    if not callable(func):
+        raise UnsuitableFunction(f"sync_to_async expects a function to call; got {func!r}")
+    if is_async(func):
+        raise UnsuitableFunction(
+            f"sync_to_async expects a blocking function, but {name_of(func)} is async; await it directly"
+        )
+    return SyncToAsync(func, thread_sensitive, pool, executor, context, abandon_on_cancel)
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling it gives a coroutine, as far as can be told without a call."""
+    if inspect.iscoroutinefunction(function) or _has_old_mark(function):
+        return True
+    call = getattr(function, "__call__", None)  # noqa: B004 - of an object, its method
+    return inspect.iscoroutinefunction(call) or _has_old_mark(call)
+
+
+def _has_old_mark(function: Any) -> bool:
+    # The mark that asyncio knew before Python 3.12; asgiref sets it there.
+    mark = getattr(asyncio.coroutines, "_is_coroutine", None)
+    return mark is not None and getattr(function, "_is_coroutine", None) is mark
