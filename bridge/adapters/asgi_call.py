@@ -16,12 +16,15 @@ import asyncio
 import contextvars
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from ..engines import asgiref_notes
+from ..engines.asyncio_port import start_task
 from ..engines.crossing import Crossing
 from ..engines.gates import Latch
-from ..engines.asyncio_port import start_task
+from ..engines.hosts import request_host
 from ..exceptions import (
     ApplicationExit,
     BridgeError,
@@ -136,11 +139,21 @@ class ASGICall(Crossing):
 
     async def _run(self) -> None:
         error: BaseException | None = None
+        # Blocking code of the app that is bound to a thread runs in the server's, while that waits.
+        request_host.set(self)
+        noted = "asgiref.sync" in sys.modules
+        if noted:
+            asgiref_notes.prepare()
+            asgiref_notes.note_waiting_thread(self)
         try:
             await self._runtime.app(self._scope, self.receive, self.send)
         except BaseException as raised:
             # None of them may reach the loop: SystemExit would end it, and with it all other requests.
             error = raised
+        # The call has the context, so the context must not keep the call.
+        request_host.set(None)
+        if noted:
+            asgiref_notes.note_waiting_thread(None)
         self._end_of_app(error)
         del error  # its traceback refers to this frame
 

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
+from ..engines import asgiref_notes
 from ..engines.offload import run_in_new_thread, run_in_pool
 from ..engines.ports import Port
 from ..engines.thread_pool import ThreadPool
 from ..translate.lifespan import LifespanAnswers
 from ..types import Hook, Receive, Send
-from ..engines import asgiref_notes
 
 logger = logging.getLogger("bridge.lifespan")
 

@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..engines.handoff import Inbound, Outbound
+from ..engines.home import enter
 from ..engines.ports import Port
 from ..engines.thread_pool import Job, Worker
 from ..exceptions import (
@@ -36,7 +37,6 @@ from ..exceptions import (
 from ..translate import headers as header_rules
 from ..translate.wsgi_response import State, WSGIResponse
 from ..types import Environ, ExcInfo, Write, WSGIApp
-from ..engines import asgiref_notes
 from .wsgi_input import FileWrapper, spooled, streamed_input
 
 logger = logging.getLogger("bridge.wsgi")
@@ -135,7 +135,7 @@ class WSGICall(Job):
 
     def run(self, worker: Worker) -> None:
         self._worker = worker
-        asgiref_notes.enter(self.port.loop)
+        enter(self.port)
         try:
             self.context.run(self._serve)
         except BaseException as error:

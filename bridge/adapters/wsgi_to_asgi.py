@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._version import __version__
+from ..engines import asgiref_notes
+from ..engines.contexts import carry_back
 from ..engines.handoff import Inbound
 from ..engines.ports import Port
 from ..engines.running import running_port
@@ -32,8 +34,6 @@ from ..exceptions import (
 from ..translate.environ import EnvironBuilder
 from ..translate.request_body import RequestBody
 from ..types import ErrorStream, Hook, Message, Receive, Scope, Send, WSGIApp
-from ..engines import asgiref_notes
-from ..engines.contexts import carry_back
 from .arguments import require_seconds, require_size
 from .lifespan import answer_lifespan
 from .refusals import is_head, refuse, refuse_websocket

@@ -58,6 +58,17 @@ def enter(loop: Any) -> None:
         threadlocal.main_event_loop_pid = os.getpid()
 
 
+def note_of_loop() -> tuple[Any, Any]:
+    """The calling thread's note as it is, for `restore_note`."""
+    noted = threadlocal
+    return getattr(noted, "main_event_loop", None), getattr(noted, "main_event_loop_pid", None)
+
+
+def restore_note(note: tuple[Any, Any]) -> None:
+    """Leave the note again that `note_of_loop` gave."""
+    threadlocal.main_event_loop, threadlocal.main_event_loop_pid = note
+
+
 def noted_loop() -> Any:
     """The loop that is noted for the calling thread, `None` if there is none or it is a parent's."""
     loop = getattr(threadlocal, "main_event_loop", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import os
 import sys
 from collections import deque
@@ -12,6 +13,8 @@ from typing import Any
 
 from ..exceptions import LoopGone
 from .ports import BRIEFLY, in_trio_task
+
+logger = logging.getLogger("bridge.loop")
 
 _get_running_loop = asyncio._get_running_loop
 _modules = sys.modules
@@ -29,12 +32,13 @@ class AsyncioPort:
     schedules another, which at worst finds nothing to do.
     """
 
-    __slots__ = ("_due", "_old", "_pid", "_scheduled", "_ticking", "_young", "loop")
+    __slots__ = ("_callbacks", "_due", "_old", "_pid", "_scheduled", "_ticking", "_young", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._pid = os.getpid()
         self._due: deque[asyncio.Future[None]] = deque()
+        self._callbacks: deque[Callable[[], object]] = deque()
         self._scheduled = False
         self._young: set[asyncio.Future[None]] = set()
         self._old: set[asyncio.Future[None]] = set()
@@ -47,19 +51,33 @@ class AsyncioPort:
         if not flag.done():
             flag.set_result(None)
 
+    @property
+    def port(self) -> AsyncioPort:
+        return self
+
     def wake(self, flag: asyncio.Future[None]) -> None:
         self._due.append(flag)
         if not self._scheduled:
-            self._scheduled = True
-            try:
-                self.loop.call_soon_threadsafe(self._raise_due)
-            except RuntimeError:
-                self._scheduled = False
-                self._due.clear()
-                raise LoopGone("the event loop of this request is closed") from None
-            except BaseException:
-                self._scheduled = False  # or no later flag would ever be raised
-                raise
+            self._schedule()
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self._callbacks.append(callback)
+        # What was scheduled just before the end will not run: then the loop itself says that it is closed.
+        if not self._scheduled or self.loop.is_closed():
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        try:
+            self.loop.call_soon_threadsafe(self._raise_due)
+        except RuntimeError:
+            self._scheduled = False
+            self._due.clear()
+            self._callbacks.clear()
+            raise LoopGone("the event loop of this request is closed") from None
+        except BaseException:
+            self._scheduled = False  # or no later flag would ever be raised
+            raise
 
     def _raise_due(self) -> None:
         self._scheduled = False
@@ -68,12 +86,12 @@ class AsyncioPort:
             flag = due.popleft()
             if not flag.done():
                 flag.set_result(None)
-
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        try:
-            self.loop.call_soon_threadsafe(callback)
-        except RuntimeError:
-            raise LoopGone("the event loop of this request is closed") from None
+        callbacks = self._callbacks
+        while callbacks:
+            try:
+                callbacks.popleft()()
+            except BaseException:  # or those behind it would wait for the next wake-up
+                logger.exception("a callback on the event loop raised")
 
     def alive(self) -> bool:
         # A loop does not run in a forked child, though its copy there says so.

@@ -20,19 +20,22 @@ movers: dict[type, Callable[[Any], Any]] = {}
 def carry_back(context: contextvars.Context, *skipped: contextvars.ContextVar[Any] | None) -> None:
     """Set in the current context what differs in `context`, but for the variables `skipped`."""
     for variable, value in context.items():
-        if variable in skipped:
-            continue
-        mover = movers.get(type(value))
-        if mover is not None:
-            value = mover(value)
-        if variable.get(_UNSET) is not value:
-            variable.set(value)
+        if variable.get(_UNSET) is not value and variable not in skipped:
+            mover = movers.get(type(value))
+            variable.set(value if mover is None else mover(value))
+
+
+def has_movable(context: contextvars.Context) -> bool:
+    """Whether `settle` would do anything in this context."""
+    for value in context.values():  # noqa: SIM110 - a generator would cost more than all the rest
+        if type(value) in movers:
+            return True
+    return False
 
 
 def settle() -> None:
     """Let values that were copied into the current context belong to the calling thread."""
-    if movers:
-        for variable, value in contextvars.copy_context().items():
-            mover = movers.get(type(value))
-            if mover is not None:
-                variable.set(mover(value))
+    for variable, value in contextvars.copy_context().items():
+        mover = movers.get(type(value))
+        if mover is not None:
+            variable.set(mover(value))

@@ -26,7 +26,13 @@ class Displaceable(Protocol):
         """Do the work, in the host's thread; must not raise."""
 
     def displaced(self) -> None:
-        """The host will not run it: find another place. From any thread; must not block or raise."""
+        """The host will not run it: find another place, unless it has been run.
+
+        From any thread; must not block or raise.
+        """
+
+    def wanted(self) -> bool:
+        """Whether it has yet to be run, and somebody still waits for it. From any thread."""
 
 
 class Host:
@@ -117,16 +123,24 @@ class _Submitted:
     def run(self, worker: None, /) -> None:
         if not self.future.set_running_or_notify_cancel():
             return
+        note = asgiref_notes.note_of_loop()  # asgiref's functions leave theirs
         try:
             result = self._function(*self._args, **self._kwargs)
         except BaseException as error:
+            asgiref_notes.restore_note(note)
             self.future.set_exception(error)
             del self  # the traceback refers to this frame
         else:
+            asgiref_notes.restore_note(note)
             self.future.set_result(result)
+
+    def wanted(self) -> bool:
+        return not (self.future.done() or self.future.running())
 
     def displaced(self) -> None:
         """Where asgiref's thread-sensitive code goes if no thread waits."""
+        if not self.wanted():
+            return
         try:
             asgiref_notes.SyncToAsync.single_thread_executor.submit(self.run, None)
         except RuntimeError as error:  # the interpreter exits
@@ -180,8 +194,9 @@ def offer(host: Host | None, job: Displaceable) -> bool:
     while host is not None:
         if host.ident == get_ident() and not host.over:
             raise WouldDeadlock(
-                "a thread-sensitive call belongs to the thread that runs this event loop, which would wait for "
-                "itself. Where the loop was started (asyncio.run inside a blocking function), use async_to_sync"
+                "a thread-sensitive call belongs to the thread that runs this event loop, which would wait "
+                "for itself. Where the loop was started (asyncio.run inside a blocking function), use "
+                "async_to_sync instead"
             )
         if host.offer(job):
             return True

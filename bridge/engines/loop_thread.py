@@ -323,6 +323,8 @@ class LoopThread:
                 self._scheduled = False  # or no later callback would ever run
                 raise
 
+    call_soon = submit
+
     def _run(self) -> None:
         # Cleared first: whoever still sees it set has its callback run below.
         self._scheduled = False

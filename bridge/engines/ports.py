@@ -31,7 +31,21 @@ class Started(Protocol):
         """Whether it has ended. From any thread."""
 
 
-class Port(Protocol):
+class Place(Protocol):
+    """Where coroutines can be run: a `Port`, or a `LoopThread`."""
+
+    @property
+    def port(self) -> Port:
+        """The loop."""
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Run `callback` soon on the loop's thread; from any thread. Raises `LoopGone`."""
+
+    def alive(self) -> bool:
+        """Whether the loop can still run what is given to it. From any thread."""
+
+
+class Port(Place, Protocol):
     """One event loop, as seen by the engines."""
 
     @property
@@ -52,7 +66,9 @@ class Port(Protocol):
         """
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Run `callback` soon on the loop's thread; call from any thread.
+        """Run `callback` soon on the loop's thread, in any Context; call from any thread.
+
+        What it raises is logged. Callbacks that wait together cost one wake-up of the loop.
 
         Raises:
             LoopGone: the loop is closed.

@@ -36,7 +36,8 @@ class _Last(threading.local):
     port: Port | None = None
 
 
-_last = _Last()
+last = _Last()
+"""The port that `shared_port` gave in this thread."""
 
 
 def shared_port() -> Port:
@@ -45,7 +46,8 @@ def shared_port() -> Port:
     What goes through one port has its wake-ups coalesced. The last loop of a thread is kept until
     the next one, or the end of the thread.
     """
-    port = _last.port
-    if port is None or not port.is_current() or not port.alive():
-        port = _last.port = running_port()
+    port = last.port
+    if port is not None and port.is_current():
+        return port
+    port = last.port = running_port()
     return port

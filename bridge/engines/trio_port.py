@@ -65,6 +65,10 @@ class TrioPort:
         self._old: set[TrioFlag] = set()
         self._ticking = False
 
+    @property
+    def port(self) -> TrioPort:
+        return self
+
     def flag(self) -> TrioFlag:
         return TrioFlag()
 

@@ -18,14 +18,18 @@ Who waits, and what ends the wait:
 
 from __future__ import annotations
 
+import sys
 import time
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
-from .gates import native, new_gate
+from .gates import Gate, native, new_gate
 from .hosts import Displaceable, Host
+
+_modules = sys.modules
 
 # How often a waiting thread looks whether what it waits for can still come, in seconds.
 LOOK = 1.0
@@ -41,17 +45,21 @@ class WaitingThread(Host):
         done: what it waits for has come.
     """
 
-    __slots__ = ("_closed", "_gate", "_jobs", "_lock", "above", "done", "ident", "oldest")
+    __slots__ = ("_closed", "_gate", "_jobs", "_lock", "above", "done", "ident")
 
     def __init__(self, above: Host | None) -> None:
-        allocate_lock: Callable[[], Any] = native("allocate_lock")
         self.ident = get_ident()
         self.above = above
         self.done = False
-        self.oldest = 0.0  # when the job that waits longest was offered; 0 if none waits
-        self._lock = allocate_lock()
-        self._gate = new_gate(allocate_lock)
-        self._jobs: deque[Displaceable] = deque()
+        if "gevent" in _modules:
+            native_lock: Callable[[], Any] = native("allocate_lock")
+            self._lock = native_lock()
+            self._gate: Gate = new_gate(native_lock)
+        else:  # the same, without asking
+            self._lock = allocate_lock()
+            self._gate = allocate_lock()
+            self._gate.acquire(True, -1)
+        self._jobs: deque[tuple[Displaceable, float]] = deque()
         self._closed = False
 
     # -- from any thread
@@ -61,9 +69,7 @@ class WaitingThread(Host):
         with self._lock:
             if self._closed:
                 return False
-            self._jobs.append(job)
-            if not self.oldest:
-                self.oldest = time.monotonic()
+            self._jobs.append((job, time.monotonic()))
         self.open()
         return True
 
@@ -79,10 +85,13 @@ class WaitingThread(Host):
         except RuntimeError:
             pass  # open already: it will see this as well
 
-    def first_job(self) -> Displaceable | None:
-        """The job that has waited longest, if any."""
+    def first_waiting(self) -> tuple[Displaceable, float] | None:
+        """The job that has waited longest, if any is still wanted, and since when (`time.monotonic()`)."""
         with self._lock:
-            return self._jobs[0] if self._jobs else None
+            for job, since in self._jobs:
+                if job.wanted():
+                    return job, since
+        return None
 
     @property
     def over(self) -> bool:
@@ -126,10 +135,14 @@ class WaitingThread(Host):
         """Run what has been offered."""
         jobs = self._jobs
         while jobs:
-            with self._lock:
-                job = jobs.popleft()
-                self.oldest = time.monotonic() if jobs else 0.0
-            job.run(None)
+            job = jobs[0][0]
+            try:
+                with self._lock:
+                    jobs.popleft()
+                job.run(None)
+            except BaseException:  # a signal's handler, between two steps; jobs themselves do not raise
+                job.displaced()  # nothing, if it has been run
+                raise
             del job  # not held while we wait
 
     def close_if_idle(self) -> bool:
@@ -145,5 +158,5 @@ class WaitingThread(Host):
         with self._lock:
             self._closed = True
             jobs, self._jobs = self._jobs, deque()
-        for job in jobs:
+        for job, _ in jobs:
             job.displaced()

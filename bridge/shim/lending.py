@@ -16,6 +16,7 @@ from ..engines.ports import Port
 
 class _Lent(threading.local):
     port: Port | None = None
+    nobodys = False  # AnyIO has said that the thread is none of its own, as which it begins and ends
 
 
 _lent = _Lent()
@@ -29,6 +30,9 @@ def lending_loop() -> Port | None:
     port = _lent.port
     if port is not None and port.loop is not None and port.alive():
         return port  # AnyIO's threads stay with their loop, while Trio's go from run to run
+    modules = sys.modules
+    if "trio" not in modules and (_lent.nobodys or "anyio" not in modules):
+        return None
     _lent.port = None
     for library, ask in (("anyio", _ask_anyio), ("trio", _ask_trio)):
         from_thread: Any = getattr(sys.modules.get(library), "from_thread", None)
@@ -36,6 +40,7 @@ def lending_loop() -> Port | None:
             try:
                 port = ask(from_thread)
             except RuntimeError:  # not one of its threads; or its loop has ended
+                _lent.nobodys = library == "anyio"
                 continue
             if port is not None:
                 _lent.port = port

@@ -18,7 +18,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..engines import asgiref_notes
 from ..engines.asyncio_port import AsyncioPort
@@ -26,7 +26,7 @@ from ..engines.contexts import carry_back, settle
 from ..engines.home import home
 from ..engines.hosts import innermost_host
 from ..engines.loop_thread import LoopFactory, LoopThread
-from ..engines.ports import Port, Started, in_trio_task
+from ..engines.ports import Place, Port, Started, in_trio_task
 from ..engines.waiting_thread import WaitingThread
 from ..exceptions import LoopGone, UnsuitableFunction, WouldDeadlock
 from . import reports
@@ -40,17 +40,9 @@ _CANCEL_GRACE = 2.0
 # For how many looks in a row a loop may not run: it may rest between two `run_until_complete` calls.
 _PATIENCE = 3
 
+_NO_CONTEXT = contextvars.Context()
 _get_running_loop = asyncio._get_running_loop
 _TASKS_TAKE_CONTEXT = sys.version_info >= (3, 11)
-
-
-class Place(NamedTuple):
-    """A loop for a call."""
-
-    port: Port
-    call_soon: Callable[[Callable[[], object]], object]
-    alive: Callable[[], bool]
-    thread: LoopThread | None = None  # to be ended after the call
 
 
 def find_loop(function: object, force_new_loop: bool = False, factory: LoopFactory | None = None) -> Place:
@@ -73,15 +65,21 @@ def find_loop(function: object, force_new_loop: bool = False, factory: LoopFacto
             "got here by `await sync_to_async(function)(...)`"
         )
     if place is Loop.NEW:
-        thread = LoopThread(factory or asyncio.new_event_loop)
-        thread.start()
-        return Place(thread.port, thread.submit, thread.alive, thread)
+        return _new_loop(factory)
     if place is Loop.PERSISTENT:
-        thread = persistent_loop(factory)
-        return Place(thread.port, thread.submit, thread.alive)
-    port = caller.port
-    assert port is not None
-    return Place(port, port.call_soon, port.alive)
+        return persistent_loop(factory)
+    assert caller.port is not None
+    return caller.port
+
+
+class _OwnLoop(LoopThread):
+    """A loop that ends with the one call that it was made for."""
+
+
+def _new_loop(factory: LoopFactory | None) -> LoopThread:
+    thread = _OwnLoop(factory or asyncio.new_event_loop)
+    thread.start()
+    return thread
 
 
 class _Caller:
@@ -165,7 +163,7 @@ class LoopCall(WaitingThread):
         self.outer = home.wait
         # What the job of this thread has started, if its task is on the same loop: to be cancelled with it.
         waits_for_us = home.port is not None and home.port.loop is place.port.loop
-        self._owner = home.started if waits_for_us else None
+        self._owner = getattr(asgiref_notes.threadlocal, "task_context", None) if waits_for_us else None
 
     # -- in the thread
 
@@ -180,22 +178,25 @@ class LoopCall(WaitingThread):
             except LoopGone:
                 raise
             except BaseException:
+                self.leave()
                 self._cancel()
                 raise
         finally:
             home.wait = self.outer
-            if place.thread is not None:
-                place.thread.release()
-                place.thread.join(_CANCEL_GRACE)
-        carry_back(self._context, asgiref_notes.variable)
-        error = self._error
+            context, self._context = self._context, _NO_CONTEXT  # it has a note of this call
+            if isinstance(place, _OwnLoop):
+                place.release()
+                place.join(_CANCEL_GRACE)
+        carry_back(context, asgiref_notes.variable)
+        # A task that outlives the call has its note, and with it the call: it shall not have the rest.
+        result, error = self._result, self._error
+        self._result = self._error = self._task = self._silence = None
         if error is not None:
-            self._error = None
             try:
                 raise error
             finally:
                 del error, self  # the traceback refers to this frame
-        return self._result
+        return result
 
     def _look(self) -> None:
         """Nothing has come for a second: can it still?"""
@@ -284,9 +285,10 @@ class LoopCall(WaitingThread):
 
     async def _with_handled(self, handled: BaseException) -> Any:
         """Await as if in the `except` clause that handles `handled`, so `sys.exc_info()` finds it."""
-        traceback = handled.__traceback__
+        traceback, context = handled.__traceback__, handled.__context__
         try:
             raise handled
         except BaseException:
-            handled.__traceback__ = traceback  # without the line above
+            # As they were before the line above.
+            handled.__traceback__, handled.__context__ = traceback, context
             return await self._awaitable()

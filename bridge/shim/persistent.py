@@ -11,13 +11,18 @@ import asyncio
 import atexit
 import os
 import threading
+from typing import Any
 
+from ..engines.gates import native
 from ..engines.loop_thread import LoopFactory, LoopThread
 
 # What `exit` allows for the end of the loop, in seconds.
 _EXIT_GRACE = 5.0
 
-_threads: dict[tuple[int, LoopFactory], LoopThread] = {}
+# By factory; a forked child finds its parent's here, which are not alive in it.
+_threads: dict[LoopFactory, LoopThread] = {}
+# By process, as a lock that another thread of the parent held would stay held in a forked child.
+_locks: dict[int, Any] = {}
 _registered = False
 
 
@@ -29,30 +34,28 @@ def persistent_loop(factory: LoopFactory | None = None) -> LoopThread:
         UsageError: `factory` does not make an event loop.
     """
     factory = factory or asyncio.new_event_loop
-    key = (os.getpid(), factory)
-    thread = _threads.get(key)
+    thread = _threads.get(factory)
     if thread is None or not thread.alive():
-        thread = _take(key)
+        thread = _take(factory)
     return thread
 
 
-def _take(key: tuple[int, LoopFactory]) -> LoopThread:
-    taken = LoopThread.shared(key[1])
-    try:
-        taken.start()
-    except BaseException:
-        taken.release()
-        raise
-    _register()
-    kept = _threads.setdefault(key, taken)
-    if kept is taken:
-        return taken
-    if kept.alive():  # another thread was faster
-        taken.release()
-        return kept
-    # It has ended, by somebody's loop.close(); it stays ended, so there is nothing to give back.
-    _threads[key] = taken
-    return taken
+def _take(factory: LoopFactory) -> LoopThread:
+    pid = os.getpid()
+    lock = _locks.get(pid) or _locks.setdefault(pid, native("allocate_lock")())
+    with lock:
+        thread = _threads.get(factory)
+        if thread is not None and thread.alive():  # another thread was faster
+            return thread
+        thread = LoopThread.shared(factory)
+        try:
+            thread.start()
+        except BaseException:
+            thread.release()
+            raise
+        _threads[factory] = thread
+        _register()
+        return thread
 
 
 def _register() -> None:
@@ -71,7 +74,7 @@ def _register() -> None:
 
 
 def _end_all() -> None:
-    for (pid, _), thread in list(_threads.items()):
-        if pid == os.getpid():
+    for thread in list(_threads.values()):
+        if thread.alive():
             thread.release()
             thread.join(_EXIT_GRACE)

@@ -7,6 +7,7 @@ lasts unusually long is logged, once for each wait, and goes on.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -50,11 +51,12 @@ class Silence:
         elif now - self._asked >= UNUSUAL:
             self._told = True
             self._tell_of_loop(now - self._asked)
-        outer = self._call.outer
+        outer: Any = self._call.outer
         while outer is not None and not self._told:
-            if outer.oldest and now - outer.oldest >= UNUSUAL:
+            waiting = outer.first_waiting()
+            if waiting is not None and now - waiting[1] >= UNUSUAL:
                 self._told = True
-                self._tell_of_nesting(outer, now - outer.oldest)
+                self._tell_of_nesting(waiting[0], now - waiting[1])
             outer = getattr(outer, "outer", None)
 
     def _answer(self) -> None:
@@ -72,9 +74,8 @@ class Silence:
             stack_of_thread(call.ident, "the thread that waits"),
         )
 
-    def _tell_of_nesting(self, outer: Any, seconds: float) -> None:
+    def _tell_of_nesting(self, waiting: Any, seconds: float) -> None:
         call = self._call
-        waiting = outer.first_job()
         describe = getattr(waiting, "describe", None)
         logger.warning(
             "the thread-sensitive call of %s has waited for its thread for %.0f seconds; the thread waits for "
@@ -87,42 +88,41 @@ class Silence:
         )
 
 
-# The watcher exists while calls wait behind a long one; `None` if there is none.
-_watcher: SharedThread | None = None
-_lock = threading.Lock()
+# The process whose shared thread is being watched, as long as calls wait there; 0 if none.
+_watched = 0
 
 
 def watch(shared: SharedThread) -> None:
     """See that calls that wait for the shared thread are told of, should that take unusually long."""
-    global _watcher
-    if _watcher is shared:
+    global _watched
+    if _watched == os.getpid():
         return
-    with _lock:
-        if _watcher is shared:
-            return
-        _watcher = shared
+    # Two threads may get here at once: two watchers are a pity, and no harm.
+    _watched = os.getpid()
     try:
         start_thread(_watch, shared, "bridge-shim-watch")
     except RuntimeError:
-        _watcher = None  # no thread to be had: calls run all the same
+        _watched = 0  # no thread to be had: calls run all the same
 
 
 def _watch(shared: SharedThread) -> None:
-    global _watcher
+    global _watched
     told: Any = None
     while True:
         time.sleep(_LOOK)
         waiting = shared.waiting()
         if not waiting:
-            _watcher = None
+            _watched = 0
             if not shared.waiting():
                 return
-            _watcher = shared  # one came just now, and found a watcher
-        running, since = shared.running, shared.since
-        if running is not None and running is not told and time.monotonic() - since >= UNUSUAL:
-            told = running
-            _tell_of_shared(shared, running, waiting, time.monotonic() - since)
-        del running, waiting  # not held while we sleep
+            _watched = os.getpid()  # one came just now, and found itself watched
+        found = shared.running()
+        if found is not None and found[0] is not told and waiting:
+            seconds = time.monotonic() - found[1]
+            if seconds >= UNUSUAL:
+                told = found[0]
+                _tell_of_shared(shared, told, waiting, seconds)
+        del waiting, found  # not held while we sleep
 
 
 def _tell_of_shared(shared: SharedThread, running: Any, waiting: list[Any], seconds: float) -> None:
@@ -134,7 +134,7 @@ def _tell_of_shared(shared: SharedThread, running: Any, waiting: list[Any], seco
         running.describe(),
         seconds,
         stack_of_thread(shared.ident, "the thread"),
-        stack_of_task(waiting[0], f"the task that awaits {waiting[0].describe()}") if waiting else "",
+        stack_of_task(waiting[0], f"the task that awaits {waiting[0].describe()}"),
     )
 
 

@@ -17,8 +17,10 @@ from _thread import allocate_lock
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from threading import get_ident
+from typing import Any
 
 from ..engines import asgiref_notes
+from ..engines.home import enter
 from ..exceptions import WouldDeadlock
 from . import reports
 from .thread_call import ThreadCall
@@ -27,26 +29,53 @@ from .thread_call import ThreadCall
 _IN_A_ROW = 64
 
 
-class SharedThread:
-    """Calls for asgiref's single thread, in order.
-
-    Attributes:
-        running: the call that it runs, if it is one of ours.
-        since: since when (`time.monotonic()`).
-        ident: the thread that ran it.
-    """
+class _Process:
+    """The thread of one process, and what waits for it."""
 
     def __init__(self) -> None:
-        self._begin()
-
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        self._lock = allocate_lock()
-        self._calls: deque[ThreadCall] = deque()
-        self._active = False
+        self.pid = os.getpid()
+        self.lock = allocate_lock()
+        self.calls: deque[ThreadCall] = deque()
+        self.active = False  # it has been told to run what is there
+        self.executor: Any = None  # asgiref's, of which `ident` is the thread
         self.ident = 0
         self.running: ThreadCall | None = None
         self.since = 0.0
+
+
+class SharedThread:
+    """Calls for asgiref's single thread, in order."""
+
+    def __init__(self) -> None:
+        self._now = _Process()
+        self._processes = {self._now.pid: self._now}
+
+    def _process(self) -> _Process:
+        now = self._now
+        if now.pid != os.getpid():
+            mine = _Process()
+            now = self._now = self._processes.setdefault(mine.pid, mine)
+            if now is mine:
+                # asgiref's executor counts on a thread that was the parent's.
+                asgiref_notes.SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
+        return now
+
+    @property
+    def ident(self) -> int:
+        """The thread, 0 if it has run nothing yet."""
+        return self._process().ident
+
+    def running(self) -> tuple[ThreadCall, float] | None:
+        """The call that it runs, if it is one of ours, and since when (`time.monotonic()`)."""
+        now = self._process()
+        call, since = now.running, now.since
+        return None if call is None else (call, since)
+
+    def waiting(self) -> list[ThreadCall]:
+        """The calls that wait, oldest first."""
+        now = self._process()
+        with now.lock:
+            return [call for call in now.calls if call.claims]
 
     def submit(self, call: ThreadCall) -> None:
         """Have it run a call.
@@ -55,63 +84,61 @@ class SharedThread:
             WouldDeadlock: the caller's loop runs in that thread.
             RuntimeError: the interpreter is shutting down.
         """
-        if self._pid != os.getpid():
-            # As after a fork: asgiref's executor counts on a thread that this process does not have.
-            asgiref_notes.SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
-            self._begin()
+        now = self._process()
         if self.is_current():
             raise WouldDeadlock(
                 f"{call.describe()} is thread-sensitive and belongs to the thread that thread-sensitive code "
                 "shares, but that thread runs this event loop and would wait for itself. Where the loop was "
                 "started (asyncio.run in a function called by sync_to_async), use async_to_sync instead"
             )
-        # asgiref's function would wait for the thread as well, and refuses if it finds this.
-        call.context.run(asgiref_notes.SyncToAsync.deadlock_context.set, True)
-        with self._lock:
-            self._calls.append(call)
-            begins, self._active = not self._active, True
+        call.shared = True
+        with now.lock:
+            now.calls.append(call)
+            begins, now.active = not now.active, True
         if begins:
-            self._start(call)
+            self._start(now, call)
         else:
             reports.watch(self)
 
-    def _start(self, call: ThreadCall | None) -> None:
+    def _start(self, now: _Process, call: ThreadCall | None) -> None:
         try:
-            asgiref_notes.SyncToAsync.single_thread_executor.submit(self._run)
+            asgiref_notes.SyncToAsync.single_thread_executor.submit(self._run, now)
         except BaseException as error:
-            with self._lock:
-                self._active = False
-                calls, self._calls = self._calls, deque()
+            with now.lock:
+                now.active = False
+                calls, now.calls = now.calls, deque()
             for waiting in calls:
                 if waiting is not call and waiting.withdraw():
                     waiting.fail(error)
             if call is not None:
                 raise
 
-    def _run(self) -> None:
+    def _run(self, now: _Process) -> None:
+        now.ident = get_ident()
+        now.executor = asgiref_notes.SyncToAsync.single_thread_executor
         for _ in range(_IN_A_ROW):
-            with self._lock:
-                if not self._calls:
-                    self._active = False
+            with now.lock:
+                if not now.calls:
+                    now.active = False
                     return
-                call = self._calls.popleft()
-            self.running, self.since, self.ident = call, time.monotonic(), get_ident()
-            call.run(None)
-            self.running = None
+                call = now.calls.popleft()
+            if call.claim():
+                now.running, now.since = call, time.monotonic()
+                enter(call.port)  # asgiref's own calls leave their notes here
+                call.run_in_turn()
+                now.running = None
             del call  # not held while the next one is waited for
-        self._start(None)
+        self._start(now, None)
 
     def is_current(self) -> bool:
         """Whether the caller runs in that thread, so that it would wait for itself."""
-        # Where the executor keeps its threads is its own affair; without them there is but no early word.
-        threads = getattr(asgiref_notes.SyncToAsync.single_thread_executor, "_threads", ())
+        now = self._process()
+        executor = asgiref_notes.SyncToAsync.single_thread_executor
         ident = get_ident()
-        return any(thread.ident == ident for thread in list(threads))
-
-    def waiting(self) -> list[ThreadCall]:
-        """The calls that wait, oldest first."""
-        with self._lock:
-            return list(self._calls)
+        if executor is now.executor:
+            return now.ident == ident
+        # Where the executor keeps its threads is its own affair; without them there is but no early word.
+        return any(thread.ident == ident for thread in list(getattr(executor, "_threads", ())))
 
 
 shared_thread = SharedThread()

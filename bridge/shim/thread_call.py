@@ -13,13 +13,12 @@ task is a copy that nobody runs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any
 
 from ..engines import asgiref_notes, contexts
-from ..engines.home import home
+from ..engines.home import enter, home
 from ..engines.ports import Port
 from ..engines.thread_pool import Job, ThreadPool, Worker
 from ..exceptions import LoopGone, PoolError
@@ -33,32 +32,26 @@ class ThreadCall(Job):
         context: what it runs in.
         port: the loop of the task that awaits it.
         handled: the exception that the task is handling, which the function shall find as well.
-        place_again: finds another thread for it when the one that it was given to is gone.
 
     Attributes:
-        pool: where it waits, if it is for a worker of a pool.
         flag: raised once the call is over.
+        pool: where it waits, if it is for a worker of a pool.
         done: the call is over; set before the flag is raised.
         result, error: what it has come to.
         started: what the function has started on the loop and waits for.
+        shared: it runs in the thread that thread-sensitive code shares.
+        claims: holds one item as long as nobody has taken the call; of a call that is not a pool's.
     """
 
-    __slots__ = (
-        "_claims",
-        "args",
-        "context",
-        "done",
-        "error",
-        "flag",
-        "function",
-        "handled",
-        "kwargs",
-        "place_again",
-        "pool",
-        "port",
-        "result",
-        "started",
-    )
+    # Most calls never change these, so they are here and not in each instance.
+    handled: BaseException | None = None
+    pool: ThreadPool | None = None
+    done = False
+    result: Any = None
+    error: BaseException | None = None
+    started: list[Any] | None = None
+    shared = False
+    claims: list[None]
 
     def __init__(
         self,
@@ -67,8 +60,7 @@ class ThreadCall(Job):
         kwargs: Mapping[str, Any],
         context: Context,
         port: Port,
-        handled: BaseException | None,
-        place_again: Callable[[ThreadCall], None],
+        handled: BaseException | None = None,
     ) -> None:
         self.state = Job.WAITING
         self.enqueued = 0.0
@@ -78,53 +70,64 @@ class ThreadCall(Job):
         self.context = context
         self.port = port
         self.flag = port.flag()
-        self.handled = handled
-        self.place_again = place_again
-        self.pool: ThreadPool | None = None
-        self._claims = [None]
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.started: list[Any] = []
+        if handled is not None:
+            self.handled = handled
 
     # -- in the thread
 
     def run(self, worker: Worker | None) -> None:
         """Call the function in this thread, unless the call has been taken back."""
-        if worker is not None or self._claim():
-            self.execute()
+        if worker is not None:
+            self.run_in_turn()
+        elif self.claim():
+            self.run_in_passing()
 
-    def execute(self) -> None:
-        """Call the function, which nobody else will do."""
-        threadlocal = asgiref_notes.threadlocal
-        port, started = home.port, home.started
-        noted = getattr(threadlocal, "main_event_loop", None)
-        pid = getattr(threadlocal, "main_event_loop_pid", None)
-        tasks = getattr(threadlocal, "task_context", None)
-        home.port = self.port
-        threadlocal.main_event_loop = self.port.loop
-        threadlocal.main_event_loop_pid = os.getpid()
-        home.started = threadlocal.task_context = self.started
+    def run_in_turn(self) -> None:
+        """Call the function in a thread that does nothing else: its notes are left for the next call."""
+        if home.port is not self.port:
+            enter(self.port)
+        self._run()
+
+    def run_in_passing(self) -> None:
+        """Call the function in a thread that has other things to do: it finds its notes as they were."""
+        noted = asgiref_notes.note_of_loop()
+        port = home.port
+        enter(self.port)
         try:
-            self.result = self.context.run(self._call)
+            self._run()
+        finally:
+            home.port = port
+            asgiref_notes.restore_note(noted)
+
+    def _run(self) -> None:
+        threadlocal = asgiref_notes.threadlocal
+        outer = getattr(threadlocal, "task_context", None)
+        # What asgiref's async_to_sync starts for the function is noted here as well as what ours does.
+        self.started = threadlocal.task_context = []
+        try:
+            if self.shared or self.handled is not None or contexts.has_movable(self.context):
+                self.result = self.context.run(self._call)
+            else:
+                self.result = self.context.run(self.function, *self.args, **self.kwargs)
         except BaseException as error:
             self.error = error
-        finally:
-            home.port, home.started = port, started
-            threadlocal.main_event_loop = noted
-            threadlocal.main_event_loop_pid = pid
-            threadlocal.task_context = tasks
+        threadlocal.task_context = outer
         self._over()
 
     def _call(self) -> Any:
         contexts.settle()
-        if self.handled is None:
-            return self.function(*self.args, **self.kwargs)
-        return call_handling(self.handled, self.function, self.args, self.kwargs)
+        # asgiref's sync_to_async, on a loop that the function runs in this thread, would wait for the
+        # thread for ever; it refuses if it finds this.
+        token = asgiref_notes.SyncToAsync.deadlock_context.set(True) if self.shared else None
+        try:
+            if self.handled is None:
+                return self.function(*self.args, **self.kwargs)
+            return call_handling(self.handled, self.function, self.args, self.kwargs)
+        finally:
+            if token is not None:
+                asgiref_notes.SyncToAsync.deadlock_context.reset(token)
 
     def _over(self) -> None:
-        # Let go of what the caller gave: the task may look at the outcome much later.
-        self.args, self.kwargs, self.handled = (), {}, None
         self.done = True
         try:
             self.port.wake(self.flag)
@@ -143,22 +146,31 @@ class ThreadCall(Job):
         self._over()
 
     def displaced(self) -> None:
-        """The thread that was to run it is gone: go elsewhere."""
+        """The thread that was to run it is gone: go elsewhere, unless it was run."""
+        if not self.wanted():
+            return
+        from .shared_thread import shared_thread  # which runs calls of this kind
+
         try:
-            self.place_again(self)
+            shared_thread.submit(self)
         except BaseException as error:
             self.fail(error)
+
+    def wanted(self) -> bool:
+        """Whether it has yet to be run. Not of a pool's calls."""
+        return bool(self.claims)
 
     def withdraw(self) -> bool:
         """Take it back from a thread that has not begun it; whether that was possible.
 
         Of a call that went to a pool, that is the pool's to say.
         """
-        return self._claim() if self.pool is None else self.pool.cancel(self)
+        return self.claim() if self.pool is None else self.pool.cancel(self)
 
-    def _claim(self) -> bool:
+    def claim(self) -> bool:
+        """Take the call, to run it or to give it up; `False` if somebody else has. Not of a pool's calls."""
         try:
-            self._claims.pop()  # atomic, so one of those who try has it
+            self.claims.pop()  # atomic, so one of those who try has it
         except IndexError:
             return False
         return True
@@ -172,11 +184,12 @@ def call_handling(
     handled: BaseException, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     """Call a function as if in the `except` clause that handles `handled`, so `sys.exc_info()` finds it."""
-    traceback = handled.__traceback__
+    traceback, context = handled.__traceback__, handled.__context__
     try:
         raise handled
     except BaseException:
-        handled.__traceback__ = traceback  # without the line above
+        # As they were before the line above.
+        handled.__traceback__, handled.__context__ = traceback, context
         return function(*args, **kwargs)
 
 

@@ -16,21 +16,24 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from ..engines import asgiref_notes
 from ..engines.contexts import carry_back
 from ..engines.hosts import Host, innermost_host, offer
-from ..engines.running import shared_port
+from ..engines.running import last, shared_port
 from ..engines.thread_pool import ThreadPool
-from ..exceptions import ContextExited, UnsuitableFunction, UsageError
+from ..exceptions import ContextExited, PoolClosed, UnsuitableFunction, UsageError
 from .placement import Thread, thread_for
 from .shared_thread import shared_thread
 from .thread_call import ThreadCall, name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_get_running_loop = asyncio._get_running_loop
+_modules = sys.modules
 
 # Workers of the pool that calls go to if none is given. As many as of a `WSGIToASGI`, which is what
 # users of Starlette and FastAPI know.
@@ -90,15 +93,10 @@ class SyncToAsync(Generic[P, R]):
         if asgiref_notes.threadlocal is None:
             asgiref_notes.prepare()
         context = self.context
-        call = ThreadCall(
-            self.func,
-            args,
-            kwargs,
-            copy_context() if context is None else context,
-            shared_port(),
-            sys.exc_info()[1],
-            shared_thread.submit,
-        )
+        port = last.port
+        if port is None or port.loop is not _get_running_loop() or "trio" in _modules:
+            port = shared_port()
+        call = ThreadCall(self.func, args, kwargs, context or copy_context(), port, sys.exc_info()[1])
         if self._thread_sensitive or self._executor is not None:
             self._place(call)
         else:
@@ -114,7 +112,7 @@ class SyncToAsync(Generic[P, R]):
             if not await self._is_over_after_all(call):
                 raise
         if context is None:
-            carry_back(call.context, asgiref_notes.variable, asgiref_notes.SyncToAsync.deadlock_context)
+            carry_back(call.context, asgiref_notes.variable)
         error = call.error
         if error is not None:
             call.error = None
@@ -142,17 +140,18 @@ class SyncToAsync(Generic[P, R]):
         return True
 
     def _place(self, call: ThreadCall) -> None:
+        call.claims = [None]
         here = _Here(call.port.loop)
         place = thread_for(self._thread_sensitive, self._executor is not None, here)
         if place is Thread.WAITING and offer(here.host, call):
             return
         if place is Thread.EXECUTOR:
             assert self._executor is not None
-            self._executor.submit(call.run, None)
+            _submit(self._executor, call)
         elif place is Thread.CONTEXT:
-            here.context_executor().submit(call.run, None)
+            _submit(here.context_executor(), call)
         elif place is Thread.LOOP:
-            here.loop_executor.submit(call.run, None)
+            _submit(here.loop_executor, call)
         else:
             shared_thread.submit(call)
 
@@ -160,7 +159,9 @@ class SyncToAsync(Generic[P, R]):
     def __get__(self, instance: None, owner: type) -> SyncToAsync[P, R]: ...
 
     @overload
-    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Coroutine[Any, Any, R]]: ...
+    def __get__(
+        self, instance: object, owner: type | None = None
+    ) -> Callable[..., Coroutine[Any, Any, R]]: ...
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """As a method: bound to the instance."""
@@ -179,6 +180,18 @@ async def _end_of(call: ThreadCall) -> None:
         await call.port.shielded(call.flag)
 
 
+def _submit(executor: Any, call: ThreadCall) -> None:
+    """Give a call to an executor, which may drop it (`shutdown(cancel_futures=True)`)."""
+    future = executor.submit(call.run, None)
+
+    def ended(_: object) -> None:
+        if call.withdraw():  # it was not run
+            error = None if future.cancelled() else future.exception()
+            call.fail(error or PoolClosed(f"the executor was shut down before it ran {call.describe()}"))
+
+    future.add_done_callback(ended)
+
+
 class _Chance:
     """A call that waits in the queue of a pool, for a thread that may have time for it before."""
 
@@ -191,10 +204,14 @@ class _Chance:
     def run(self, worker: None, /) -> None:
         """Run the call, unless a worker has taken it or its task has given it up."""
         if self._pool.cancel(self._call):
-            self._call.execute()
+            self._call.run_in_passing()
 
     def displaced(self) -> None:
         """The call is in the pool's queue anyway."""
+
+    def wanted(self) -> bool:
+        """Whether no worker has taken the call."""
+        return self._call.state == ThreadCall.WAITING
 
 
 class _Here:
