@@ -18,13 +18,15 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..engines import asgiref_notes
 from ..engines.asyncio_port import start_task
+from ..engines.call_thread import CallThread
 from ..engines.crossing import Crossing
 from ..engines.gates import Latch
-from ..engines.hosts import request_host
+from ..engines.hosts import Displaceable, Host, request_host
 from ..exceptions import (
     ApplicationExit,
     BridgeError,
@@ -72,8 +74,8 @@ class Trailers(NamedTuple):
     headers: list[tuple[str, str]]
 
 
-class ASGICall(Crossing):
-    """One request to an ASGI app.
+class ASGICall(Crossing, Host):
+    """One request to an ASGI app. Its thread-sensitive blocking code has a thread of its own (`Host`).
 
     Args:
         runtime: the app, where to run it, and the options; the call is in its `calls` from start to end.
@@ -88,6 +90,8 @@ class ASGICall(Crossing):
     task: asyncio.Task[None] | None = None
     finished: Latch | None = None
     _timer: asyncio.TimerHandle | None = None
+    _thread: CallThread | None = None
+    above: Host | None = None
     _body_done = False
     _asked_before = False
     _listens = False
@@ -139,7 +143,6 @@ class ASGICall(Crossing):
 
     async def _run(self) -> None:
         error: BaseException | None = None
-        # Blocking code of the app that is bound to a thread runs in the server's, while that waits.
         request_host.set(self)
         noted = "asgiref.sync" in sys.modules
         if noted:
@@ -154,6 +157,9 @@ class ASGICall(Crossing):
         request_host.set(None)
         if noted:
             asgiref_notes.note_waiting_thread(None)
+        self.over = True
+        if self._thread is not None:
+            self._thread.close()
         self._end_of_app(error)
         del error  # its traceback refers to this frame
 
@@ -237,6 +243,21 @@ class ASGICall(Crossing):
             self.gone = True
             self.end(error)
         self.stir()
+
+    # -- as a host: from any thread
+
+    over = False
+
+    def offer(self, job: Displaceable) -> bool:
+        """Have a job run in the request's thread; `False` if the app has ended."""
+        thread = self._thread or self.__dict__.setdefault("_thread", CallThread())  # one, whoever comes first
+        if self.over:
+            thread.close()  # who ended the app in this moment may not have seen it
+        return thread.offer(job)
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in the request's thread."""
+        return self._thread is not None and self._thread.ident == get_ident()
 
     # -- what the app calls
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..engines.crossing import FETCH, RUN, TAKE
+from ..engines.crossing import FETCH, TAKE
 from ..exceptions import (
     AdapterClosed,
     BodyTooLarge,
@@ -96,9 +96,6 @@ class Exchange:
     def _serve(self, todo: int) -> None:
         """Do what the call wants done while it has no output."""
         call = self._call
-        if todo == RUN:
-            call.run_jobs()
-            return
         if todo != FETCH:
             if call.cancelled_before_start():
                 call.end(IncompleteResponse("the app's task was cancelled before it ran"))

@@ -4,8 +4,8 @@
 items that the task has put, the end, or the task's wish for supplies that only the thread can
 fetch. It and `handoff` are the only places where threads and tasks wait for each other.
 
-    thread   arrive, then: next -> TAKE (take), FETCH (supply), RUN (run_jobs), LOOK_AROUND; leave
-    task     put, put_last, end; room, supplies, stirred; offer
+    thread   arrive, then: next -> TAKE (take), FETCH (supply), LOOK_AROUND; leave
+    task     put, put_last, end; room, supplies, stirred
 
 Who waits, and what ends the wait:
 
@@ -14,9 +14,6 @@ Who waits, and what ends the wait:
   alive, so that the thread can look after other things (a task that was cancelled before its first
   step never gets to call `end`); and raises `LoopGone` if it is not: the thread of the loop has
   ended, or this is a forked child, which has no such thread.
-- *A task, for a job that it has offered* (see `hosts`). The thread runs it when it comes to `next`, or
-  it is displaced, when the thread leaves or there is nothing more for it to come back for. A thread
-  that is inside the server's read or write keeps the job waiting, as above.
 - *The task, for room, for supplies or for the end.* The thread takes, supplies or leaves; it calls
   `leave` on every way out that is not the end, whatever was raised in it (BaseException too: a
   server's time-out, a killed greenlet). Each of these runs `stir` on the loop. A thread that is
@@ -29,12 +26,10 @@ it belongs to the loop's thread alone.
 from __future__ import annotations
 
 from collections import deque
-from threading import get_ident
 from typing import Any
 
 from ..exceptions import LoopGone
 from .gates import new_gate
-from .hosts import Displaceable, Host
 from .loop_thread import LoopThread
 
 # How often a waiting thread looks at other things, in seconds.
@@ -42,12 +37,11 @@ LOOK = 1.0
 
 
 # What the thread is to do next: take what is there (items, the end, or both); fetch supplies, and
-# `supply` them; run the blocking calls that belong to it; look after other things, since nothing has
-# come for `LOOK` seconds.
-TAKE, FETCH, RUN, LOOK_AROUND = range(4)
+# `supply` them; look after other things, since nothing has come for `LOOK` seconds.
+TAKE, FETCH, LOOK_AROUND = range(3)
 
 
-class Crossing(Host):
+class Crossing:
     """One thread and one task.
 
     Args:
@@ -64,9 +58,6 @@ class Crossing(Host):
     """
 
     # Most calls never change these, so they are here and not in each instance.
-    ident = 0  # the thread, once it has run a job
-    above: Host | None = None
-    _jobs: deque[Displaceable] | None = None
     ended = False
     error: BaseException | None = None
     gone = False
@@ -109,8 +100,6 @@ class Crossing(Host):
                 # Items first: the task may go on with what it has asked for when they are on their way.
                 if self._items or self.ended:
                     return TAKE
-                if self._jobs:
-                    return RUN
                 if self._asked or (self.hurry and self._supplied < self._ahead and not self._supplies_ended):
                     return FETCH
                 self._waiting = True
@@ -150,18 +139,6 @@ class Crossing(Host):
         if stirs:
             self._stir_soon()
 
-    def run_jobs(self) -> None:
-        """Run what has been offered."""
-        jobs = self._jobs
-        self.ident = get_ident()
-        while jobs:
-            try:
-                job = jobs.popleft()
-            except IndexError:
-                return  # displaced meanwhile
-            job.run(None)
-            del job  # not held while the next one runs
-
     def leave(self, error: BaseException | None = None) -> None:
         """The thread leaves before the end, for whatever reason, and takes nothing more.
 
@@ -177,7 +154,6 @@ class Crossing(Host):
             items, self._items = self._items, []
         if items:
             self.dropped(items)
-        self._displace()
         try:
             self.loop_thread.submit(self.left)
         except LoopGone:
@@ -195,36 +171,6 @@ class Crossing(Host):
             self.loop_thread.submit(self.stir)
         except LoopGone:
             pass  # the thread finds out at its next wait
-
-    # -- from any thread
-
-    def offer(self, job: Displaceable) -> bool:
-        """Have the thread run a job; `False` if it does not come back: it has left, or has all."""
-        with self._lock:
-            if self.gone or self.ended:
-                return False
-            if self._jobs is None:
-                self._jobs = deque()
-            self._jobs.append(job)
-            opens, self._waiting = self._waiting, False
-        if opens:
-            self._open_gate()
-        return True
-
-    @property
-    def over(self) -> bool:
-        """Whether the thread runs no more jobs."""
-        return self.gone or self.ended
-
-    def _displace(self) -> None:
-        # No lock: none is added once it is over, and each is popped by one.
-        jobs = self._jobs
-        while jobs:
-            try:
-                job = jobs.popleft()
-            except IndexError:
-                return
-            job.displaced()
 
     # -- the task's side: on the loop's thread
 
@@ -281,8 +227,6 @@ class Crossing(Host):
             self._open_gate()
         if gone:
             self.dropped(items)
-        if self._jobs:
-            self._displace()
 
     def end(self, error: BaseException | None = None) -> None:
         """No item will come any more. The first end counts."""
@@ -294,8 +238,6 @@ class Crossing(Host):
             opens, self._waiting = self._waiting, False
         if opens:
             self._open_gate()
-        if self._jobs:
-            self._displace()
 
     def _open_gate(self) -> None:
         try:

@@ -1,10 +1,10 @@
-"""Threads that wait for a task, and may meanwhile run the blocking calls that belong to them.
+"""Threads that blocking code may belong to, and how it is brought there.
 
 Code that is bound to a thread (a database connection, an object with thread-locals) is called from
-async code that a blocking function has called, or the server's thread of a request. It belongs to
-that thread, which has nothing to do but wait: so it runs there. This is asgiref's rule for
-thread-sensitive code, and asgiref's own functions find our threads as we find theirs: by the note of
-`asgiref_notes`. To asgiref a `Host` is an executor.
+async code that a blocking function has called. It belongs to that function's thread, which has
+nothing to do but wait: so it runs there. This is asgiref's rule for thread-sensitive code, and
+asgiref's own functions find our threads as we find theirs: by the note of `asgiref_notes`. To asgiref
+a `Host` is an executor.
 """
 
 from __future__ import annotations
@@ -36,25 +36,27 @@ class Displaceable(Protocol):
 
 
 class Host:
-    """A thread that waits; see `WaitingThread` and `Crossing`.
+    """A thread that blocking code belongs to: one that waits (`WaitingThread`), or a request's own.
 
     Attributes:
-        ident: the thread; 0 if it is not known.
-        above: the host to turn to when this one waits no longer.
+        above: the host to turn to when this one takes no more.
+        over: it takes no more.
     """
 
     __slots__ = ()
 
-    ident: int
     above: Host | None
-
-    def offer(self, job: Displaceable) -> bool:
-        """Have the thread run a job; `False` if it waits no longer. From any thread."""
-        raise NotImplementedError
 
     @property
     def over(self) -> bool:
-        """Whether it waits no longer."""
+        raise NotImplementedError
+
+    def offer(self, job: Displaceable) -> bool:
+        """Have the thread run a job; `False` if it takes no more. From any thread."""
+        raise NotImplementedError
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in that thread."""
         raise NotImplementedError
 
     # -- as an executor, for asgiref
@@ -151,12 +153,12 @@ class _Submitted:
 class ForeignHost(Host):
     """A thread that waits in asgiref's `async_to_sync`."""
 
-    __slots__ = ("above", "executor", "ident")
+    __slots__ = ("_ident", "above", "executor")
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         self.above: Host | None = None  # asgiref goes up by itself
-        self.ident = getattr(getattr(executor, "_work_thread", None), "ident", 0) or 0
+        self._ident = getattr(getattr(executor, "_work_thread", None), "ident", 0) or 0
 
     def offer(self, job: Displaceable) -> bool:
         """Have the thread run a job; `False` if it waits no longer, nor any thread above it."""
@@ -166,6 +168,10 @@ class ForeignHost(Host):
             return False
         return True
 
+    def is_current(self) -> bool:
+        """Whether the caller runs in that thread."""
+        return bool(self._ident == get_ident())
+
     @property
     def over(self) -> bool:
         """Whether it waits no longer."""
@@ -173,7 +179,7 @@ class ForeignHost(Host):
 
 
 request_host: ContextVar[Host | None] = ContextVar("bridge.request_host", default=None)
-"""The server's thread of the request that is being served, where it waits for the response."""
+"""The thread of the request that is being served, behind `ASGIToWSGI`."""
 
 
 def innermost_host() -> Host | None:
@@ -192,7 +198,7 @@ def offer(host: Host | None, job: Displaceable) -> bool:
         WouldDeadlock: the caller runs in that thread, which would wait for itself.
     """
     while host is not None:
-        if host.ident == get_ident() and not host.over:
+        if host.is_current() and not host.over:
             raise WouldDeadlock(
                 "a thread-sensitive call belongs to the thread that runs this event loop, which would wait "
                 "for itself. Where the loop was started (asyncio.run inside a blocking function), use "

@@ -33,7 +33,7 @@ from typing import Any
 from ..exceptions import LoopGone, UsageError
 from .asyncio_port import AsyncioPort
 from .gates import Latch, native, threads_are_greenlets
-from .thread_pool import start_thread
+from .thread_pool import start_native_thread
 
 logger = logging.getLogger("bridge.loop")
 
@@ -148,7 +148,7 @@ class LoopThread:
             begins, self._begun = not self._begun, True
         if begins:
             try:
-                _start_native_thread(self._main, "bridge-loop")
+                start_native_thread(self._main, "bridge-loop")
             except BaseException as error:
                 self._error = error
                 self._started.set()
@@ -284,8 +284,12 @@ class LoopThread:
             except RuntimeError:
                 pass  # the loop did not wait for as long
 
-        threading.Thread(target=close, name="bridge-executor-close", daemon=True).start()
-        await closed.wait()
+        try:
+            threading.Thread(target=close, name="bridge-executor-close", daemon=True).start()
+        except RuntimeError:  # the interpreter exits, and waits for the executor's threads itself
+            executor.shutdown(wait=False, cancel_futures=True)
+        else:
+            await closed.wait()
 
     @property
     def started(self) -> bool:
@@ -338,11 +342,3 @@ class LoopThread:
     def __repr__(self) -> str:
         state = "alive" if self.alive() else "ended" if self._ended.is_set else "not started"
         return f"<LoopThread {state}>"
-
-
-def _start_native_thread(target: Callable[[], None], name: str) -> None:
-    """Start a daemon thread of the operating system, in an empty context."""
-    if threads_are_greenlets():
-        native("start_new_thread")(target, ())
-    else:
-        start_thread(lambda _: target(), None, name)

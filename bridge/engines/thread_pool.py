@@ -39,6 +39,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ..exceptions import PoolClosed, PoolError, PoolFull, QueueTimeout, UsageError
+from .gates import native, threads_are_greenlets
 from .load import LoadMeter, thread_cpu
 
 logger = logging.getLogger("bridge.pool")
@@ -638,6 +639,14 @@ def start_thread(target: Callable[[Any], object], argument: Any, name: str | Non
     thread.start()
 
 
+def start_native_thread(target: Callable[[], None], name: str) -> None:
+    """Start a daemon thread of the operating system, in an empty context, also under gevent."""
+    if threads_are_greenlets():
+        native("start_new_thread")(target, ())
+    else:
+        start_thread(lambda _: target(), None, name)
+
+
 _cores: weakref.WeakSet[_Core] = weakref.WeakSet()
 
 
@@ -711,7 +720,7 @@ class ThreadPool:
 
     @property
     def saturated(self) -> bool:
-        """Whether a job that is queued has to wait until another one ends. From any thread, without a lock."""
+        """Whether a job that is queued has to wait for another one's end. From any thread, without a lock."""
         core = self._core
         return core.waiting > core.threads - core.busy + core.waking
 

@@ -64,6 +64,10 @@ class WaitingThread(Host):
 
     # -- from any thread
 
+    def is_current(self) -> bool:
+        """Whether the caller runs in this thread."""
+        return self.ident == get_ident()
+
     def offer(self, job: Displaceable) -> bool:
         """Have the thread run a job; `False` if its wait is over."""
         with self._lock:

@@ -33,7 +33,7 @@ from . import reports
 from .lending import lending_loop
 from .persistent import persistent_loop
 from .placement import Loop, loop_for
-from .thread_call import name_of
+from .thread_call import name_of, running_in_shared
 
 # How long (seconds) a thread that is itself ended waits for its task to end.
 _CANCEL_GRACE = 2.0
@@ -61,8 +61,8 @@ def find_loop(function: object, force_new_loop: bool = False, factory: LoopFacto
         name = name_of(function)
         raise WouldDeadlock(
             f"{name} cannot be waited for in a thread in which an event loop runs: the loop would wait for "
-            f"itself. In async code write `await {name.rpartition('.')[2]}(...)`; call the blocking code that "
-            "got here by `await sync_to_async(function)(...)`"
+            f"itself. In async code write `await {name.rpartition('.')[2]}(...)`; call the blocking code "
+            "that got here by `await sync_to_async(function)(...)`"
         )
     if place is Loop.NEW:
         return _new_loop(factory)
@@ -100,7 +100,9 @@ class _Caller:
         noted = asgiref_notes.noted_loop()
         # asgiref's note is the newer one if they differ: our jobs leave both.
         if noted is not None and (port is None or port.loop is not noted):
-            port = AsyncioPort(noted)
+            newer = AsyncioPort(noted)
+            if newer.alive():
+                port = newer
         elif noted is None and port is not None and port.loop is not None:
             return False
         if port is None or not port.alive():
@@ -187,7 +189,7 @@ class LoopCall(WaitingThread):
             if isinstance(place, _OwnLoop):
                 place.release()
                 place.join(_CANCEL_GRACE)
-        carry_back(context, asgiref_notes.variable)
+        carry_back(context, asgiref_notes.variable, running_in_shared)
         # A task that outlives the call has its note, and with it the call: it shall not have the rest.
         result, error = self._result, self._error
         self._result = self._error = self._task = self._silence = None
@@ -252,6 +254,8 @@ class LoopCall(WaitingThread):
 
     async def _run(self) -> None:
         asgiref_notes.note_waiting_thread(self)
+        if running_in_shared.get() is not None:
+            running_in_shared.set(None)  # the thread waits for this, so it can run what belongs to it
         settle()
         owner = self._owner
         if owner is not None:

@@ -66,8 +66,8 @@ class Silence:
         call = self._call
         ident = call.loop_ident or getattr(call.place.port.loop, "_thread_id", 0) or 0
         logger.warning(
-            "a thread waits for %s, but its event loop has run nothing for %.0f seconds: something blocks the "
-            "loop's thread, perhaps by waiting for this one.\n%s\n%s",
+            "a thread waits for %s, but its event loop has run nothing for %.0f seconds: something blocks "
+            "the loop's thread, perhaps by waiting for this one.\n%s\n%s",
             call.name,
             seconds,
             stack_of_thread(ident, "the loop's thread"),
@@ -78,8 +78,8 @@ class Silence:
         call = self._call
         describe = getattr(waiting, "describe", None)
         logger.warning(
-            "the thread-sensitive call of %s has waited for its thread for %.0f seconds; the thread waits for "
-            "%s. If that in turn waits for the call (a lock, a queue), neither will end.\n%s\n%s",
+            "the thread-sensitive call of %s has waited for its thread for %.0f seconds; the thread waits "
+            "for %s. If that in turn waits for the call (a lock, a queue), neither will end.\n%s\n%s",
             describe() if describe is not None else "a function",
             seconds,
             call.name,
@@ -128,8 +128,8 @@ def _watch(shared: SharedThread) -> None:
 def _tell_of_shared(shared: SharedThread, running: Any, waiting: list[Any], seconds: float) -> None:
     logger.warning(
         "%d thread-sensitive calls wait for the one thread that they share, which has been running %s for "
-        "%.0f seconds. If that waits for one of them, neither will end; if not, let functions that any thread "
-        "may run have thread_sensitive=False.\n%s\n%s",
+        "%.0f seconds. If that waits for one of them, neither will end; if not, let functions that any "
+        "thread may run have thread_sensitive=False.\n%s\n%s",
         len(waiting),
         running.describe(),
         seconds,

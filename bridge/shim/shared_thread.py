@@ -23,7 +23,7 @@ from ..engines import asgiref_notes
 from ..engines.home import enter
 from ..exceptions import WouldDeadlock
 from . import reports
-from .thread_call import ThreadCall
+from .thread_call import ThreadCall, running_in_shared
 
 # So many calls run before asgiref's own, which may wait behind, have their turn.
 _IN_A_ROW = 64
@@ -54,10 +54,12 @@ class SharedThread:
         now = self._now
         if now.pid != os.getpid():
             mine = _Process()
-            now = self._now = self._processes.setdefault(mine.pid, mine)
-            if now is mine:
-                # asgiref's executor counts on a thread that was the parent's.
-                asgiref_notes.SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
+            now = self._processes.setdefault(mine.pid, mine)
+            with now.lock:
+                if self._now is not now:
+                    # asgiref's executor counts on a thread that was the parent's.
+                    asgiref_notes.SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
+                    self._now = now
         return now
 
     @property
@@ -81,15 +83,17 @@ class SharedThread:
         """Have it run a call.
 
         Raises:
-            WouldDeadlock: the caller's loop runs in that thread.
+            WouldDeadlock: that thread runs a call which this one is part of.
             RuntimeError: the interpreter is shutting down.
         """
         now = self._process()
-        if self.is_current():
+        above = running_in_shared.get()
+        if self.is_current() or (above is not None and above is now.running):
             raise WouldDeadlock(
                 f"{call.describe()} is thread-sensitive and belongs to the thread that thread-sensitive code "
-                "shares, but that thread runs this event loop and would wait for itself. Where the loop was "
-                "started (asyncio.run in a function called by sync_to_async), use async_to_sync instead"
+                "shares, but that thread runs the code that calls it, and would wait for itself. Where an "
+                "event loop was started on the way (asyncio.run in a function called by sync_to_async), use "
+                "async_to_sync instead"
             )
         call.shared = True
         with now.lock:

@@ -14,7 +14,7 @@ task is a copy that nobody runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import Any
 
 from ..engines import asgiref_notes, contexts
@@ -22,6 +22,9 @@ from ..engines.home import enter, home
 from ..engines.ports import Port
 from ..engines.thread_pool import Job, ThreadPool, Worker
 from ..exceptions import LoopGone, PoolError
+
+running_in_shared: ContextVar[ThreadCall | None] = ContextVar("bridge.running_in_shared", default=None)
+"""The call of the shared thread that the current code is part of, unless that waits in `async_to_sync`."""
 
 
 class ThreadCall(Job):
@@ -116,16 +119,19 @@ class ThreadCall(Job):
 
     def _call(self) -> Any:
         contexts.settle()
-        # asgiref's sync_to_async, on a loop that the function runs in this thread, would wait for the
-        # thread for ever; it refuses if it finds this.
-        token = asgiref_notes.SyncToAsync.deadlock_context.set(True) if self.shared else None
+        # sync_to_async, on a loop that the function runs and waits for, would wait for this thread for
+        # ever; asgiref's and ours refuse if they find this.
+        if self.shared:
+            token = asgiref_notes.SyncToAsync.deadlock_context.set(True)
+            ours = running_in_shared.set(self)
         try:
             if self.handled is None:
                 return self.function(*self.args, **self.kwargs)
             return call_handling(self.handled, self.function, self.args, self.kwargs)
         finally:
-            if token is not None:
+            if self.shared:
                 asgiref_notes.SyncToAsync.deadlock_context.reset(token)
+                running_in_shared.reset(ours)
 
     def _over(self) -> None:
         self.done = True
@@ -148,6 +154,8 @@ class ThreadCall(Job):
     def displaced(self) -> None:
         """The thread that was to run it is gone: go elsewhere, unless it was run."""
         if not self.wanted():
+            if not self.done:  # taken, but an exception came before it was begun
+                self.fail(PoolError(f"the thread that was to run {self.describe()} has been ended"))
             return
         from .shared_thread import shared_thread  # which runs calls of this kind
 

@@ -96,7 +96,9 @@ class SyncToAsync(Generic[P, R]):
         port = last.port
         if port is None or port.loop is not _get_running_loop() or "trio" in _modules:
             port = shared_port()
-        call = ThreadCall(self.func, args, kwargs, context or copy_context(), port, sys.exc_info()[1])
+        call = ThreadCall(
+            self.func, args, kwargs, copy_context() if context is None else context, port, sys.exc_info()[1]
+        )
         if self._thread_sensitive or self._executor is not None:
             self._place(call)
         else:
