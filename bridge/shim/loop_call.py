@@ -174,10 +174,11 @@ class LoopCall(WaitingThread):
         place = self.place
         home.wait = self
         try:
-            place.call_soon(self._begin)
             try:
+                place.call_soon(self._begin)
                 self.wait(self._look)
             except LoopGone:
+                self.leave()
                 raise
             except BaseException:
                 self.leave()

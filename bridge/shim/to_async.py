@@ -17,7 +17,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context, copy_context
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from ..engines import asgiref_notes
 from ..engines.contexts import carry_back
@@ -31,6 +32,9 @@ from .thread_call import ThreadCall, name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Of a method: the instance, and what is left of the parameters without it.
+S = TypeVar("S")
+Q = ParamSpec("Q")
 
 _get_running_loop = asyncio._get_running_loop
 _modules = sys.modules
@@ -162,14 +166,17 @@ class SyncToAsync(Generic[P, R]):
 
     @overload
     def __get__(
+        self: SyncToAsync[Concatenate[S, Q], R], instance: S, owner: type | None = None
+    ) -> Callable[Q, Coroutine[Any, Any, R]]: ...
+
+    @overload
+    def __get__(
         self, instance: object, owner: type | None = None
-    ) -> Callable[..., Coroutine[Any, Any, R]]: ...
+    ) -> Callable[..., Coroutine[Any, Any, Any]]: ...
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """As a method: bound to the instance."""
-        if instance is None:
-            return self
-        return functools.update_wrapper(functools.partial(self.__call__, instance), self.func)  # type: ignore[arg-type]
+        return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:
         return f"<sync_to_async of {name_of(self.func)}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from types import MethodType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from ..engines.loop_thread import LoopFactory
 from ..exceptions import UnsuitableFunction
@@ -14,6 +14,9 @@ from .thread_call import name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Of a method: the instance, and what is left of the parameters without it.
+S = TypeVar("S")
+Q = ParamSpec("Q")
 
 
 class AsyncToSync(Generic[P, R]):
@@ -54,7 +57,12 @@ class AsyncToSync(Generic[P, R]):
     def __get__(self, instance: None, owner: type) -> AsyncToSync[P, R]: ...
 
     @overload
-    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., R]: ...
+    def __get__(
+        self: AsyncToSync[Concatenate[S, Q], R], instance: S, owner: type | None = None
+    ) -> Callable[Q, R]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Any]: ...
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """As a method: bound to the instance."""
