@@ -27,7 +27,7 @@ BridgeError
     ├── InvalidRecording        a file of recorded requests that cannot be read as one
     ├── UnsuitableFunction      a function of the wrong colour for the shim (also a TypeError)
     ├── WouldDeadlock           a call that could never return was refused (also a RuntimeError)
-    ├── ContextExited           an asgiref ThreadSensitiveContext takes no calls any more (also a RuntimeError)
+    ├── ContextExited           an asgiref ThreadSensitiveContext takes no more calls (also a RuntimeError)
     ├── TargetError             `bridge serve` did not find an app where it was told to look
     └── MissingDependency       an optional library is not installed (also an ImportError)
 """

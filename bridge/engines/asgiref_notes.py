@@ -58,15 +58,20 @@ def enter(loop: Any) -> None:
         threadlocal.main_event_loop_pid = os.getpid()
 
 
-def note_of_loop() -> tuple[Any, Any]:
-    """The calling thread's note as it is, for `restore_note`."""
+def note_of_loop() -> tuple[Any, Any, Any]:
+    """The calling thread's notes as they are, for `restore_note`."""
     noted = threadlocal
-    return getattr(noted, "main_event_loop", None), getattr(noted, "main_event_loop_pid", None)
+    return (
+        getattr(noted, "main_event_loop", None),
+        getattr(noted, "main_event_loop_pid", None),
+        getattr(noted, "task_context", None),
+    )
 
 
-def restore_note(note: tuple[Any, Any]) -> None:
-    """Leave the note again that `note_of_loop` gave."""
-    threadlocal.main_event_loop, threadlocal.main_event_loop_pid = note
+def restore_note(note: tuple[Any, Any, Any]) -> None:
+    """Leave the notes again that `note_of_loop` gave."""
+    noted = threadlocal
+    noted.main_event_loop, noted.main_event_loop_pid, noted.task_context = note
 
 
 def noted_loop() -> Any:

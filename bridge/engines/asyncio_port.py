@@ -125,7 +125,13 @@ class AsyncioPort:
             self._ticking = False
 
     async def shielded(self, flag: asyncio.Future[None]) -> None:
-        await flag
+        anyio = _modules.get("anyio")
+        if anyio is None:
+            await flag
+        else:
+            # AnyIO cancels a task again and again while it is in a cancelled scope.
+            with anyio.CancelScope(shield=True):
+                await flag
 
     def start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
         return start_task(self.loop, coroutine, context)

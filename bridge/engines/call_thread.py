@@ -120,7 +120,7 @@ class CallThread:
             carrier.serves = self
         except IndexError:
             carrier = _Carrier(self)
-            start_native_thread(carrier.run, "bridge-call")
+            start_native_thread(_Carrier.run, carrier, "bridge-call")
         self._carrier = carrier
         return carrier
 

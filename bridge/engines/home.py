@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from . import asgiref_notes
 from .ports import Port
@@ -14,10 +15,12 @@ class _Home(threading.local):
 
     Attributes:
         port: the loop whose task waits for what the thread does; left by each job, valid during it.
+        started: what the job has started on that loop and waits for, to be cancelled with it.
         wait: the innermost wait that the thread is in.
     """
 
     port: Port | None = None
+    started: list[Any] | None = None
     wait: WaitingThread | None = None
 
 

@@ -20,7 +20,13 @@ from . import asgiref_notes
 
 
 class Displaceable(Protocol):
-    """What a host runs."""
+    """What a host runs.
+
+    Attributes:
+        bound_to: the host; set by `offer`.
+    """
+
+    bound_to: object
 
     def run(self, worker: None, /) -> None:
         """Do the work, in the host's thread; must not raise."""
@@ -45,7 +51,7 @@ class Host:
 
     __slots__ = ()
 
-    above: Host | None
+    above: Any  # a Host or None; plain or computed
 
     @property
     def over(self) -> bool:
@@ -73,7 +79,13 @@ class Host:
 
     @property
     def _broken(self) -> bool:
-        return self.over
+        # If nobody further up waits either, asgiref would fail; then the call had better be displaced.
+        host = self.above if self.over else None
+        while host is not None:
+            if not host.over:
+                return True
+            host = host.above
+        return False
 
     @property
     def _old_executor(self) -> Any:
@@ -114,10 +126,11 @@ class _Entrance:
 class _Submitted:
     """A function, and the future of its result."""
 
-    __slots__ = ("_args", "_function", "_kwargs", "future")
+    __slots__ = ("_args", "_function", "_kwargs", "bound_to", "future")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.future: Future[Any] = Future()
+        self.bound_to: object = None
         self._function = function
         self._args = args
         self._kwargs = kwargs
@@ -153,12 +166,17 @@ class _Submitted:
 class ForeignHost(Host):
     """A thread that waits in asgiref's `async_to_sync`."""
 
-    __slots__ = ("_ident", "above", "executor")
+    __slots__ = ("_ident", "executor")
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
-        self.above: Host | None = None  # asgiref goes up by itself
         self._ident = getattr(getattr(executor, "_work_thread", None), "ident", 0) or 0
+
+    @property
+    def above(self) -> Host | None:
+        """The host to turn to when this one takes no more: asgiref's executors know theirs."""
+        outer = getattr(self.executor, "_old_executor", None)
+        return outer if outer is None or isinstance(outer, Host) else ForeignHost(outer)
 
     def offer(self, job: Displaceable) -> bool:
         """Have the thread run a job; `False` if it waits no longer, nor any thread above it."""
@@ -183,28 +201,59 @@ request_host: ContextVar[Host | None] = ContextVar("bridge.request_host", defaul
 
 
 def innermost_host() -> Host | None:
-    """The thread that waits for the code of the current context, nearest first."""
+    """The nearest thread that still waits for the code of the current context."""
     executor = asgiref_notes.waiting_thread()
     if executor is None:
         # Hidden (asgiref's ThreadSensitiveContext does so), or the request came before asgiref was loaded.
-        return None if asgiref_notes.is_noted() else request_host.get()
-    return executor if isinstance(executor, Host) else ForeignHost(executor)
+        host = None if asgiref_notes.is_noted() else request_host.get()
+    else:
+        host = executor if isinstance(executor, Host) else ForeignHost(executor)
+    while host is not None and host.over:
+        host = host.above
+    return host
 
 
-def offer(host: Host | None, job: Displaceable) -> bool:
+def offer(host: Host | None, job: Displaceable, *, must: bool = True) -> bool:
     """Have the nearest thread run a job that still waits, from `host` upwards; `False` if none does.
 
+    Args:
+        must: the job belongs there, and may run nowhere else.
+
     Raises:
-        WouldDeadlock: the caller runs in that thread, which would wait for itself.
+        WouldDeadlock: it must, and the caller is part of what that thread runs.
     """
+    part_of = bound_call.get()
     while host is not None:
-        if host.is_current() and not host.over:
+        if not host.over and (host.is_current() or runs_below(part_of, host)):
+            if not must:
+                return False
             raise WouldDeadlock(
-                "a thread-sensitive call belongs to the thread that runs this event loop, which would wait "
-                "for itself. Where the loop was started (asyncio.run inside a blocking function), use "
-                "async_to_sync instead"
+                "a thread-sensitive call belongs to a thread that runs the code which calls it, and would "
+                "wait for itself. Where an event loop was started on the way (asyncio.run inside a blocking "
+                "function), use async_to_sync instead"
             )
+        job.bound_to = host
         if host.offer(job):
             return True
         host = host.above
+    job.bound_to = None
     return False
+
+
+class Bound(Protocol):
+    """A call that runs in a thread it belongs to."""
+
+    bound_to: object
+    done: bool
+
+
+bound_call: ContextVar[Bound | None] = ContextVar("bridge.bound_call", default=None)
+"""The call, in a thread that it belongs to, that the current code is part of.
+
+`None` below an `async_to_sync`, whose thread can run what belongs to it.
+"""
+
+
+def runs_below(call: Bound | None, place: object) -> bool:
+    """Whether the current code, part of `call`, would wait for `place`, which waits for that call's end."""
+    return call is not None and call.bound_to is place and not call.done

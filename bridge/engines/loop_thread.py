@@ -148,7 +148,7 @@ class LoopThread:
             begins, self._begun = not self._begun, True
         if begins:
             try:
-                start_native_thread(self._main, "bridge-loop")
+                start_native_thread(lambda _: self._main(), None, "bridge-loop")
             except BaseException as error:
                 self._error = error
                 self._started.set()

@@ -33,16 +33,19 @@ import threading
 import time
 import traceback
 import weakref
-from _thread import allocate_lock, start_new_thread
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ..exceptions import PoolClosed, PoolError, PoolFull, QueueTimeout, UsageError
 from .gates import native, threads_are_greenlets
-from .load import LoadMeter, thread_cpu
+from .load import WINDOW, LoadMeter, thread_cpu
 
 logger = logging.getLogger("bridge.pool")
+
+# Workers are threads of the operating system, whatever gevent has made of `threading`.
+allocate_lock: Callable[[], Any] = native("allocate_lock")
 
 # What users of Starlette and FastAPI know: enough to hide waits for databases, few enough that
 # their stacks and connections do not matter.
@@ -204,6 +207,7 @@ class _Core:
         self.waking = False
         self.meter = LoadMeter()
         self.last_taken = 0.0
+        self.hold_until = 0.0  # no further worker is woken before, as those that are awake burn CPU
         self.last_taker: Worker | None = None
         self.average_run = 0.0
         self.burners = 1.0  # share of the jobs lately that burned CPU; the worst is assumed at first
@@ -235,7 +239,7 @@ class _Core:
                 self.last_taken = now  # the queue begins to stand still now, not when it last moved
             self.jobs.append(job)
             self.waiting += 1
-            if not self.waking:
+            if not self.waking and now >= self.hold_until:
                 worker = self._governed_wake(now, submitting=True) if self.busy else self._wake()
         if worker is not None:
             self._start(worker)
@@ -306,6 +310,8 @@ class _Core:
     def _governed_wake(self, now: float, *, submitting: bool = False) -> Worker | None:
         """As `_wake`, but not while the workers that are awake burn CPU."""
         if self._burning(now, submitting=submitting) and self._arm_governor():
+            # Until the next reading, the answer would be the same.
+            self.hold_until = now + WINDOW
             return None
         return self._wake()
 
@@ -324,12 +330,13 @@ class _Core:
             return
         worker.ident = -1  # being started
         try:
-            start_thread(self._work, worker)
+            start_native_thread(self._work, worker)
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
             refused: list[Job] = []
             with self.lock:
                 self.workers.discard(worker)
                 self.busy -= 1
+                self.hold_until = 0.0
                 self.waking = False
                 if self.busy:
                     # A busy worker will take what waits, or the governor tries again.
@@ -347,13 +354,21 @@ class _Core:
 
     def _work(self, worker: Worker) -> None:
         worker.ident = threading.get_ident()
+        _current.worker = worker
         job: Job | None = None
         while True:
             next_worker = None
             with self.lock:
                 now = time.monotonic()
-                if job is not None and not self._may_go_on(worker, job, now):
-                    return
+                if job is not None:
+                    if worker.lent or worker.cpu_at_start is not None or worker not in self.workers:
+                        if not self._may_go_on(worker, job, now):
+                            return
+                    else:  # the same, of most jobs
+                        job.state = Job.DONE
+                        worker.job = None
+                        worker.streaming_since = 0.0
+                        self.completed += 1
                 if worker.woken:
                     worker.woken = False
                     self.waking = False
@@ -363,6 +378,7 @@ class _Core:
                     job = self._pop()
                 if job is None:
                     self.busy -= 1
+                    self.hold_until = 0.0  # who submits next has to look whether anybody is awake
                     if self.quiet:
                         self._maybe_quiet()
                     if self.closed or len(self.idle) + self.busy >= self.threads:
@@ -384,7 +400,7 @@ class _Core:
                         and (not self.started % _SAMPLE or self.average_run > _LONG_RUN)
                         else None
                     )
-                    if self.waiting and not self.waking:
+                    if self.waiting and not self.waking and now >= self.hold_until:
                         next_worker = self._governed_wake(now)
             if job is None:
                 worker._gate.acquire()
@@ -459,6 +475,7 @@ class _Core:
         worker.lent = True
         self.lent += 1
         self.busy -= 1
+        self.hold_until = 0.0
 
     # -- the governor
 
@@ -470,7 +487,7 @@ class _Core:
         elif not self.governor_alive:
             self.governor_alive = True
             try:
-                start_thread(self._govern, None, f"{self.name}-governor")
+                start_native_thread(self._govern, None, f"{self.name}-governor")
             except RuntimeError:
                 # Without it, jobs still run in turn; only the refinements are lost.
                 self.governor_alive = False
@@ -501,6 +518,7 @@ class _Core:
                 worker = self._wake_if_needed(now)
             else:
                 self.governor_rests = not self.closed
+                self.hold_until = 0.0  # without it, who holds back a worker has to arm it again
         self._refuse(expired, QueueTimeout, f"no thread was free within {self.queue_timeout} seconds")
         if worker is not None:
             self._start(worker)
@@ -626,6 +644,18 @@ class _Core:
                 pass  # workers that are idle already stay, as daemons
 
 
+class _Current(threading.local):
+    worker: Worker | None = None
+
+
+_current = _Current()
+
+
+def current_worker() -> Worker | None:
+    """The worker whose thread calls this; `None` in a thread that is none."""
+    return _current.worker
+
+
 def start_thread(target: Callable[[Any], object], argument: Any, name: str | None = None) -> None:
     """Start a daemon thread in an empty context (Python 3.14 may let it inherit the caller's)."""
     if name is None:
@@ -639,12 +669,12 @@ def start_thread(target: Callable[[Any], object], argument: Any, name: str | Non
     thread.start()
 
 
-def start_native_thread(target: Callable[[], None], name: str) -> None:
-    """Start a daemon thread of the operating system, in an empty context, also under gevent."""
+def start_native_thread(target: Callable[[Any], object], argument: Any, name: str | None = None) -> None:
+    """The same, but a thread of the operating system also under gevent."""
     if threads_are_greenlets():
-        native("start_new_thread")(target, ())
+        native("start_new_thread")(target, (argument,))
     else:
-        start_thread(lambda _: target(), None, name)
+        start_thread(target, argument, name)
 
 
 _cores: weakref.WeakSet[_Core] = weakref.WeakSet()

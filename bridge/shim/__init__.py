@@ -19,10 +19,14 @@ Names are imported when they are asked for, so that `import bridge` stays light.
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .async_facade import async_facade as async_facade
+    from .async_facade import facade_call as facade_call
+    from .async_facade import facade_close as facade_close
     from .async_facade import open_facade as open_facade
     from .blocking import detect_blocking as detect_blocking
     from .iterate_in_thread import iterate_in_thread as iterate_in_thread
@@ -35,6 +39,8 @@ _HOMES = {
     "async_facade": "async_facade",
     "async_to_sync": "to_sync",
     "detect_blocking": "blocking",
+    "facade_call": "async_facade",
+    "facade_close": "async_facade",
     "iterate_in_thread": "iterate_in_thread",
     "iterate_on_loop": "iterate_on_loop",
     "open_facade": "async_facade",
@@ -46,12 +52,25 @@ __all__ = [
     "async_facade",
     "async_to_sync",
     "detect_blocking",
+    "facade_call",
+    "facade_close",
     "iterate_in_thread",
     "iterate_on_loop",
     "open_facade",
     "sync_facade",
     "sync_to_async",
 ]
+
+
+class _Shim(types.ModuleType):
+    """A package whose names are functions, where a submodule of the same name is imported as well."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOMES or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Shim
 
 
 def __getattr__(name: str) -> Any:

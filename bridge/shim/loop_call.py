@@ -24,16 +24,17 @@ from ..engines import asgiref_notes
 from ..engines.asyncio_port import AsyncioPort
 from ..engines.contexts import carry_back, settle
 from ..engines.home import home
-from ..engines.hosts import innermost_host
+from ..engines.hosts import bound_call, innermost_host
 from ..engines.loop_thread import LoopFactory, LoopThread
 from ..engines.ports import Place, Port, Started, in_trio_task
+from ..engines.thread_pool import current_worker
 from ..engines.waiting_thread import WaitingThread
 from ..exceptions import LoopGone, UnsuitableFunction, WouldDeadlock
 from . import reports
 from .lending import lending_loop
 from .persistent import persistent_loop
 from .placement import Loop, loop_for
-from .thread_call import name_of, running_in_shared
+from .thread_call import name_of
 
 # How long (seconds) a thread that is itself ended waits for its task to end.
 _CANCEL_GRACE = 2.0
@@ -116,6 +117,21 @@ class _Caller:
         return self.port is not None
 
 
+def _owners(port: Port) -> tuple[list[Any], ...]:
+    """Where to note a task that the calling thread waits for, on the loop of `port`.
+
+    They are what a `sync_to_async` that is cancelled looks at: ours, and asgiref's, which may be the
+    same list, and may be stale, as asgiref's function leaves it behind.
+    """
+    ours = home.started if home.port is not None and home.port.loop is port.loop else None
+    asgirefs = None
+    if port.loop is not None and asgiref_notes.noted_loop() is port.loop:
+        asgirefs = getattr(asgiref_notes.threadlocal, "task_context", None)
+    if ours is None:
+        return () if asgirefs is None else (asgirefs,)
+    return (ours,) if asgirefs is None or asgirefs is ours else (ours, asgirefs)
+
+
 class LoopCall(WaitingThread):
     """One call, made and waited for by a thread, run by a task.
 
@@ -137,7 +153,7 @@ class LoopCall(WaitingThread):
         "_function",
         "_handled",
         "_kwargs",
-        "_owner",
+        "_owners",
         "_result",
         "_silence",
         "_task",
@@ -164,8 +180,7 @@ class LoopCall(WaitingThread):
         self.loop_ident = 0
         self.outer = home.wait
         # What the job of this thread has started, if its task is on the same loop: to be cancelled with it.
-        waits_for_us = home.port is not None and home.port.loop is place.port.loop
-        self._owner = getattr(asgiref_notes.threadlocal, "task_context", None) if waits_for_us else None
+        self._owners = _owners(place.port)
 
     # -- in the thread
 
@@ -190,7 +205,7 @@ class LoopCall(WaitingThread):
             if isinstance(place, _OwnLoop):
                 place.release()
                 place.join(_CANCEL_GRACE)
-        carry_back(context, asgiref_notes.variable, running_in_shared)
+        carry_back(context, asgiref_notes.variable, bound_call, asgiref_notes.SyncToAsync.deadlock_context)
         # A task that outlives the call has its note, and with it the call: it shall not have the rest.
         result, error = self._result, self._error
         self._result = self._error = self._task = self._silence = None
@@ -215,6 +230,10 @@ class LoopCall(WaitingThread):
             self._error = asyncio.CancelledError()
             self.finish()
             return
+        worker = current_worker()
+        if worker is not None:
+            # Others may be needed for what it waits for: siblings that meet it, or a task's own calls.
+            worker.lend_slot()
         if self._silence is None:
             self._silence = reports.Silence(self)
         self._silence.look()
@@ -255,14 +274,18 @@ class LoopCall(WaitingThread):
 
     async def _run(self) -> None:
         asgiref_notes.note_waiting_thread(self)
-        if running_in_shared.get() is not None:
-            running_in_shared.set(None)  # the thread waits for this, so it can run what belongs to it
+        if bound_call.get() is not None:
+            # The thread waits for this, so it can run what belongs to it.
+            bound_call.set(None)
+            asgiref_notes.SyncToAsync.deadlock_context.set(False)
         settle()
-        owner = self._owner
-        if owner is not None:
+        owners = self._owners
+        task: Any = None
+        if owners:
             # asgiref's sync_to_async awaits what it finds here, so on asyncio it has to be the task.
-            task: Any = self if self.place.port.loop is None else asyncio.current_task()
-            owner.append(task)
+            task = self if self.place.port.loop is None else asyncio.current_task()
+            for owner in owners:
+                owner.append(task)
         try:
             if self._handled is None:
                 self._result = await self._awaitable()
@@ -271,12 +294,12 @@ class LoopCall(WaitingThread):
         except BaseException as error:
             # None of them may reach the loop: SystemExit would end it, and with it all others' tasks.
             self._error = error
-        if owner is not None:
+        for owner in owners:
             owner.remove(task)
         if not _TASKS_TAKE_CONTEXT:
             self._context = contextvars.copy_context()
         # Let go of what the caller gave, but for the name.
-        self._args, self._kwargs, self._handled, self._owner = (), {}, None, None
+        self._args, self._kwargs, self._handled, self._owners = (), {}, None, ()
         self.finish()
 
     def _awaitable(self) -> Any:

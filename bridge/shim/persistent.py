@@ -43,19 +43,23 @@ def persistent_loop(factory: LoopFactory | None = None) -> LoopThread:
 def _take(factory: LoopFactory) -> LoopThread:
     pid = os.getpid()
     lock = _locks.get(pid) or _locks.setdefault(pid, native("allocate_lock")())
+    taken = LoopThread.shared(factory)
+    try:
+        # Not under the lock: under gevent a greenlet waits here, and others of its thread come meanwhile.
+        taken.start()
+    except BaseException:
+        taken.release()
+        raise
     with lock:
-        thread = _threads.get(factory)
-        if thread is not None and thread.alive():  # another thread was faster
-            return thread
-        thread = LoopThread.shared(factory)
-        try:
-            thread.start()
-        except BaseException:
-            thread.release()
-            raise
-        _threads[factory] = thread
-        _register()
-        return thread
+        kept = _threads.get(factory)
+        is_first = kept is None or not kept.alive()
+        if is_first:
+            _threads[factory] = taken
+    if not is_first:  # another one was faster, and has taken it as well
+        taken.release()
+        return persistent_loop(factory)
+    _register()
+    return taken
 
 
 def _register() -> None:

@@ -21,9 +21,10 @@ from typing import Any
 
 from ..engines import asgiref_notes
 from ..engines.home import enter
+from ..engines.hosts import bound_call, runs_below
 from ..exceptions import WouldDeadlock
 from . import reports
-from .thread_call import ThreadCall, running_in_shared
+from .thread_call import ThreadCall
 
 # So many calls run before asgiref's own, which may wait behind, have their turn.
 _IN_A_ROW = 64
@@ -87,15 +88,14 @@ class SharedThread:
             RuntimeError: the interpreter is shutting down.
         """
         now = self._process()
-        above = running_in_shared.get()
-        if self.is_current() or (above is not None and above is now.running):
+        if self.is_current() or runs_below(bound_call.get(), self):
             raise WouldDeadlock(
                 f"{call.describe()} is thread-sensitive and belongs to the thread that thread-sensitive code "
                 "shares, but that thread runs the code that calls it, and would wait for itself. Where an "
                 "event loop was started on the way (asyncio.run in a function called by sync_to_async), use "
                 "async_to_sync instead"
             )
-        call.shared = True
+        call.bound_to, call.shared = self, True
         with now.lock:
             now.calls.append(call)
             begins, now.active = not now.active, True

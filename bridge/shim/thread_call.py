@@ -14,17 +14,15 @@ task is a copy that nobody runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextvars import Context, ContextVar
+from contextvars import Context
 from typing import Any
 
 from ..engines import asgiref_notes, contexts
 from ..engines.home import enter, home
+from ..engines.hosts import bound_call
 from ..engines.ports import Port
 from ..engines.thread_pool import Job, ThreadPool, Worker
 from ..exceptions import LoopGone, PoolError
-
-running_in_shared: ContextVar[ThreadCall | None] = ContextVar("bridge.running_in_shared", default=None)
-"""The call of the shared thread that the current code is part of, unless that waits in `async_to_sync`."""
 
 
 class ThreadCall(Job):
@@ -42,7 +40,8 @@ class ThreadCall(Job):
         done: the call is over; set before the flag is raised.
         result, error: what it has come to.
         started: what the function has started on the loop and waits for.
-        shared: it runs in the thread that thread-sensitive code shares.
+        bound_to: the thread that it belongs to: a host, or the one that thread-sensitive code shares.
+        shared: that is the latter.
         claims: holds one item as long as nobody has taken the call; of a call that is not a pool's.
     """
 
@@ -53,6 +52,7 @@ class ThreadCall(Job):
     result: Any = None
     error: BaseException | None = None
     started: list[Any] | None = None
+    bound_to: object = None
     shared = False
     claims: list[None]
 
@@ -106,32 +106,35 @@ class ThreadCall(Job):
         threadlocal = asgiref_notes.threadlocal
         outer = getattr(threadlocal, "task_context", None)
         # What asgiref's async_to_sync starts for the function is noted here as well as what ours does.
-        self.started = threadlocal.task_context = []
+        ours, home.started = home.started, []
+        self.started = threadlocal.task_context = home.started
         try:
-            if self.shared or self.handled is not None or contexts.has_movable(self.context):
+            if self.bound_to is not None or self.handled is not None or contexts.has_movable(self.context):
                 self.result = self.context.run(self._call)
             else:
                 self.result = self.context.run(self.function, *self.args, **self.kwargs)
         except BaseException as error:
             self.error = error
-        threadlocal.task_context = outer
+        threadlocal.task_context, home.started = outer, ours
         self._over()
 
     def _call(self) -> Any:
         contexts.settle()
         # sync_to_async, on a loop that the function runs and waits for, would wait for this thread for
         # ever; asgiref's and ours refuse if they find this.
+        if self.bound_to is not None:
+            ours = bound_call.set(self)
         if self.shared:
-            token = asgiref_notes.SyncToAsync.deadlock_context.set(True)
-            ours = running_in_shared.set(self)
+            asgirefs = asgiref_notes.SyncToAsync.deadlock_context.set(True)
         try:
             if self.handled is None:
                 return self.function(*self.args, **self.kwargs)
             return call_handling(self.handled, self.function, self.args, self.kwargs)
         finally:
+            if self.bound_to is not None:
+                bound_call.reset(ours)
             if self.shared:
-                asgiref_notes.SyncToAsync.deadlock_context.reset(token)
-                running_in_shared.reset(ours)
+                asgiref_notes.SyncToAsync.deadlock_context.reset(asgirefs)
 
     def _over(self) -> None:
         self.done = True

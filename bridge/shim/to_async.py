@@ -111,7 +111,7 @@ class SyncToAsync(Generic[P, R]):
             if pool.saturated:
                 # A thread that waits further up, perhaps for this very call and as a worker of this pool,
                 # may run it as well as a worker can: so nesting never exhausts a pool.
-                offer(innermost_host(), _Chance(call, pool))
+                offer(innermost_host(), _Chance(call, pool), must=False)
         try:
             await call.flag
         except BaseException:
@@ -204,15 +204,17 @@ def _submit(executor: Any, call: ThreadCall) -> None:
 class _Chance:
     """A call that waits in the queue of a pool, for a thread that may have time for it before."""
 
-    __slots__ = ("_call", "_pool")
+    __slots__ = ("_call", "_pool", "bound_to")
 
     def __init__(self, call: ThreadCall, pool: ThreadPool) -> None:
         self._call = call
         self._pool = pool
+        self.bound_to: object = None
 
     def run(self, worker: None, /) -> None:
         """Run the call, unless a worker has taken it or its task has given it up."""
         if self._pool.cancel(self._call):
+            self._call.bound_to = self.bound_to
             self._call.run_in_passing()
 
     def displaced(self) -> None:
@@ -236,11 +238,8 @@ class _Here:
 
     def has_waiting_thread(self) -> bool:
         """A thread waits further up, for `async_to_sync` or for a response."""
-        host = innermost_host()
-        while host is not None and host.over:
-            host = host.above
-        self.host = host
-        return host is not None
+        self.host = innermost_host()
+        return self.host is not None
 
     def has_context(self) -> bool:
         """asgiref's `ThreadSensitiveContext` has been entered."""

@@ -37,7 +37,7 @@ class AsyncToSync(Generic[P, R]):
         self._loop_factory = loop_factory
         # It is no coroutine function, whatever was copied with the function's attributes.
         self.__dict__.pop("_is_coroutine", None)
-        self.__dict__.pop("_is_coroutine_mark", None)
+        self.__dict__.pop("_is_coroutine_marker", None)
         bound_to = getattr(awaitable, "__self__", None)
         if bound_to is not None:
             self.__self__ = bound_to
