@@ -16,7 +16,7 @@ General layout, each part importing only those above it:
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import typing
 
 from ._version import __version__
 from .adapters.as_asgi import as_asgi
@@ -25,7 +25,7 @@ from .adapters.asgi_to_wsgi import ASGIToWSGI
 from .adapters.wsgi_to_asgi import WSGIToASGI
 from .engines.thread_pool import PoolStats, ThreadPool
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from .shim.to_async import sync_to_async as sync_to_async
     from .shim.to_sync import async_to_sync as async_to_sync
 
@@ -45,7 +45,7 @@ __all__ = [
 _SHIM = {"async_to_sync": "to_sync", "sync_to_async": "to_async"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     if name not in _SHIM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".shim.{_SHIM[name]}", __name__), name)

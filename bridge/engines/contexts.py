@@ -33,9 +33,18 @@ def has_movable(context: contextvars.Context) -> bool:
     return False
 
 
-def settle() -> None:
-    """Let values that were copied into the current context belong to the calling thread."""
-    for variable, value in contextvars.copy_context().items():
+def settle(
+    context: contextvars.Context | None = None, skipped: contextvars.ContextVar[Any] | None = None
+) -> None:
+    """Let values that were copied into the current context belong to the calling thread.
+
+    Args:
+        context: the current context, if it is at hand.
+        skipped: a variable to leave alone.
+    """
+    if context is None:
+        context = contextvars.copy_context()
+    for variable, value in context.items():
         mover = movers.get(type(value))
-        if mover is not None:
+        if mover is not None and variable is not skipped:
             variable.set(mover(value))

@@ -10,13 +10,15 @@ a `Host` is an executor.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from contextvars import ContextVar
 from threading import get_ident
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import WouldDeadlock
 from . import asgiref_notes
+
+if TYPE_CHECKING:  # loaded when asgiref is
+    from concurrent.futures import Executor, Future
 
 
 class Displaceable(Protocol):
@@ -129,6 +131,8 @@ class _Submitted:
     __slots__ = ("_args", "_function", "_kwargs", "bound_to", "future")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        from concurrent.futures import Future
+
         self.future: Future[Any] = Future()
         self.bound_to: object = None
         self._function = function

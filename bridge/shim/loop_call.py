@@ -18,13 +18,13 @@ import inspect
 import sys
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engines import asgiref_notes
 from ..engines.asyncio_port import AsyncioPort
 from ..engines.contexts import carry_back, settle
 from ..engines.home import home
-from ..engines.hosts import bound_call, innermost_host
+from ..engines.hosts import Host, bound_call, innermost_host
 from ..engines.loop_thread import LoopFactory, LoopThread
 from ..engines.ports import Place, Port, Started, in_trio_task
 from ..engines.thread_pool import current_worker
@@ -117,19 +117,57 @@ class _Caller:
         return self.port is not None
 
 
-def _owners(port: Port) -> tuple[list[Any], ...]:
-    """Where to note a task that the calling thread waits for, on the loop of `port`.
+class Owners(NamedTuple):
+    """Where to note a call that a thread waits for: what a `sync_to_async` that is cancelled looks at.
 
-    They are what a `sync_to_async` that is cancelled looks at: ours, and asgiref's, which may be the
-    same list, and may be stale, as asgiref's function leaves it behind.
+    `note` and `forget` are called in the call's task.
     """
-    ours = home.started if home.port is not None and home.port.loop is port.loop else None
-    asgirefs = None
-    if port.loop is not None and asgiref_notes.noted_loop() is port.loop:
-        asgirefs = getattr(asgiref_notes.threadlocal, "task_context", None)
-    if ours is None:
-        return () if asgirefs is None else (asgirefs,)
-    return (ours,) if asgirefs is None or asgirefs is ours else (ours, asgirefs)
+
+    ours: list[Any] | None
+    asgirefs: list[Any] | None
+
+    def note(self, call: object) -> None:
+        """The call has begun; its `cancel()` will do."""
+        if self.ours is not None:
+            self.ours.append(call)
+        if self.asgirefs is not None:
+            self.asgirefs.append(asyncio.current_task())  # asgiref awaits what it finds there
+
+    def forget(self, call: object) -> None:
+        """The call is over."""
+        if self.ours is not None:
+            self.ours.remove(call)
+        if self.asgirefs is not None:
+            self.asgirefs.remove(asyncio.current_task())
+
+
+NOBODY = Owners(None, None)
+
+
+def owners_of_call(port: Port) -> Owners:
+    """Where to note a call that the calling thread is about to wait for, on the loop of `port`."""
+    loop = port.loop
+    calls_port = home.port
+    ours = home.started if calls_port is not None and calls_port.loop is loop else None
+    asgirefs = getattr(asgiref_notes.threadlocal, "task_context", None)
+    if asgirefs is ours or asgirefs is None or loop is None or asgiref_notes.noted_loop() is not loop:
+        return NOBODY if ours is None else Owners(ours, None)
+    return Owners(ours, asgirefs)  # asgiref's may be stale, as its function leaves it behind
+
+
+def enter_task(host: Host, context: contextvars.Context | None = None) -> None:
+    """At the beginning of a task that a thread waits for: note the thread, and move what it has brought."""
+    asgiref_notes.note_waiting_thread(host)
+    if bound_call.get() is not None:
+        # The thread waits for this, so it can run what belongs to it.
+        bound_call.set(None)
+        asgiref_notes.SyncToAsync.deadlock_context.set(False)
+    settle(context, asgiref_notes.variable)
+
+
+def leave_task(context: contextvars.Context) -> None:
+    """In the thread: carry back what the task has set, but for what `enter_task` has."""
+    carry_back(context, asgiref_notes.variable, bound_call, asgiref_notes.SyncToAsync.deadlock_context)
 
 
 class LoopCall(WaitingThread):
@@ -180,7 +218,7 @@ class LoopCall(WaitingThread):
         self.loop_ident = 0
         self.outer = home.wait
         # What the job of this thread has started, if its task is on the same loop: to be cancelled with it.
-        self._owners = _owners(place.port)
+        self._owners = owners_of_call(place.port)
 
     # -- in the thread
 
@@ -205,7 +243,7 @@ class LoopCall(WaitingThread):
             if isinstance(place, _OwnLoop):
                 place.release()
                 place.join(_CANCEL_GRACE)
-        carry_back(context, asgiref_notes.variable, bound_call, asgiref_notes.SyncToAsync.deadlock_context)
+        leave_task(context)
         # A task that outlives the call has its note, and with it the call: it shall not have the rest.
         result, error = self._result, self._error
         self._result = self._error = self._task = self._silence = None
@@ -273,19 +311,10 @@ class LoopCall(WaitingThread):
             self.finish()
 
     async def _run(self) -> None:
-        asgiref_notes.note_waiting_thread(self)
-        if bound_call.get() is not None:
-            # The thread waits for this, so it can run what belongs to it.
-            bound_call.set(None)
-            asgiref_notes.SyncToAsync.deadlock_context.set(False)
-        settle()
+        enter_task(self, self._context)
         owners = self._owners
-        task: Any = None
-        if owners:
-            # asgiref's sync_to_async awaits what it finds here, so on asyncio it has to be the task.
-            task = self if self.place.port.loop is None else asyncio.current_task()
-            for owner in owners:
-                owner.append(task)
+        if owners is not NOBODY:
+            owners.note(self)
         try:
             if self._handled is None:
                 self._result = await self._awaitable()
@@ -294,12 +323,12 @@ class LoopCall(WaitingThread):
         except BaseException as error:
             # None of them may reach the loop: SystemExit would end it, and with it all others' tasks.
             self._error = error
-        for owner in owners:
-            owner.remove(task)
+        if owners is not NOBODY:
+            owners.forget(self)
         if not _TASKS_TAKE_CONTEXT:
             self._context = contextvars.copy_context()
         # Let go of what the caller gave, but for the name.
-        self._args, self._kwargs, self._handled, self._owners = (), {}, None, ()
+        self._args, self._kwargs, self._handled, self._owners = (), {}, None, NOBODY
         self.finish()
 
     def _awaitable(self) -> Any:

@@ -88,7 +88,9 @@ class SharedThread:
             RuntimeError: the interpreter is shutting down.
         """
         now = self._process()
-        if self.is_current() or runs_below(bound_call.get(), self):
+        above = bound_call.get()
+        # The last holds in this process only: a child that the call has forked has another thread.
+        if self.is_current() or (above is not None and runs_below(above, self) and now.running is above):
             raise WouldDeadlock(
                 f"{call.describe()} is thread-sensitive and belongs to the thread that thread-sensitive code "
                 "shares, but that thread runs the code that calls it, and would wait for itself. Where an "

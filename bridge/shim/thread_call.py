@@ -119,7 +119,7 @@ class ThreadCall(Job):
         self._over()
 
     def _call(self) -> Any:
-        contexts.settle()
+        contexts.settle(self.context)
         # sync_to_async, on a loop that the function runs and waits for, would wait for this thread for
         # ever; asgiref's and ours refuse if they find this.
         if self.bound_to is not None:
@@ -189,6 +189,40 @@ class ThreadCall(Job):
     def describe(self) -> str:
         """The function's name, for dumps and reports."""
         return name_of(self.function)
+
+
+async def is_over_after_all(call: ThreadCall, abandon: bool = True, *, must_run: bool = False) -> bool:
+    """In a task that is being cancelled: give its call up, or see it through.
+
+    Args:
+        call: what the task has awaited.
+        abandon: leave a function that runs to itself; `False` waits for its end.
+        must_run: do not give the call up, but wait for its end.
+
+    Returns:
+        Whether the call has come to something that the task shall have instead of its cancellation.
+    """
+    if call.done:
+        return False
+    if not must_run:
+        if call.withdraw():
+            return False
+        if call.started:
+            # As asgiref does: the coroutine that the function waits for is cancelled. What it makes of
+            # that, and the function of what it makes, is the outcome: it may have shielded something.
+            call.started[0].cancel()
+            await _end_of(call)
+            return True
+    if must_run or not abandon:
+        await _end_of(call)
+    return False
+
+
+async def _end_of(call: ThreadCall) -> None:
+    """Wait until the thread is done, for a task that has been cancelled once. Again, and it is left."""
+    call.flag = call.port.flag()  # the other one was cancelled with the wait
+    if not call.done:  # set before the flag is looked at, so one of the two is seen
+        await call.port.shielded(call.flag)
 
 
 def call_handling(

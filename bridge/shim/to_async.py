@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -28,7 +29,7 @@ from ..engines.thread_pool import ThreadPool
 from ..exceptions import ContextExited, PoolClosed, UnsuitableFunction, UsageError
 from .placement import Thread, thread_for
 from .shared_thread import shared_thread
-from .thread_call import ThreadCall, name_of
+from .thread_call import ThreadCall, is_over_after_all, name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,15 +44,17 @@ _modules = sys.modules
 # users of Starlette and FastAPI know.
 DEFAULT_THREADS = 40
 
-_default_pool: ThreadPool | None = None
+# By process: some hosts fork without a word to Python, so the pool itself would not know.
+_default_pools: dict[int, ThreadPool] = {}
 
 
 def default_pool() -> ThreadPool:
     """The pool for calls that are not thread-sensitive and name none: 40 threads, started on demand."""
-    global _default_pool
-    if _default_pool is None:
-        _default_pool = ThreadPool(DEFAULT_THREADS, name="bridge-shim")
-    return _default_pool
+    pid = os.getpid()
+    pool = _default_pools.get(pid)
+    if pool is None:
+        pool = _default_pools.setdefault(pid, ThreadPool(DEFAULT_THREADS, name="bridge-shim"))
+    return pool
 
 
 class SyncToAsync(Generic[P, R]):
@@ -86,7 +89,7 @@ class SyncToAsync(Generic[P, R]):
         if bound_to is not None:
             self.__self__ = bound_to
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function in its thread, and return what it returns.
 
         Raises:
@@ -115,7 +118,7 @@ class SyncToAsync(Generic[P, R]):
         try:
             await call.flag
         except BaseException:
-            if not await self._is_over_after_all(call):
+            if not await is_over_after_all(call, self._abandon):
                 raise
         if context is None:
             carry_back(call.context, asgiref_notes.variable)
@@ -127,23 +130,6 @@ class SyncToAsync(Generic[P, R]):
             finally:
                 del error, call  # the traceback refers to this frame
         return call.result  # type: ignore[no-any-return]
-
-    async def _is_over_after_all(self, call: ThreadCall) -> bool:
-        """The task is being cancelled: give the call up, or see it through; return whether it is over."""
-        if call.done:
-            return False
-        if call.withdraw():
-            return False
-        if not call.started:
-            if self._abandon:
-                return False
-            await _end_of(call)
-            return False
-        # As asgiref does: the coroutine that the function waits for is cancelled. What it makes of
-        # that, and the function of what it makes, is the outcome: it may have shielded something.
-        call.started[0].cancel()
-        await _end_of(call)
-        return True
 
     def _place(self, call: ThreadCall) -> None:
         call.claims = [None]
@@ -180,13 +166,6 @@ class SyncToAsync(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<sync_to_async of {name_of(self.func)}>"
-
-
-async def _end_of(call: ThreadCall) -> None:
-    """Wait until the thread is done, for a task that has been cancelled once. Again, and it is left."""
-    call.flag = call.port.flag()  # the other one was cancelled with the wait
-    if not call.done:  # set before the flag is looked at, so one of the two is seen
-        await call.port.shielded(call.flag)
 
 
 def _submit(executor: Any, call: ThreadCall) -> None:
@@ -321,9 +300,10 @@ def sync_to_async(
         func: what to call, any callable that is not async. Left out, the result is a decorator; of
             a method, too.
         thread_sensitive: whether the function may rely on the thread it runs in. If so, it runs in
-            the thread that waits for the calling code (of `async_to_sync`, or the server's of a
-            request behind `ASGIToWSGI`), or else in that of an asgiref `ThreadSensitiveContext`, or
-            else in one thread for the whole process, which is asgiref's as well: one call at a time.
+            the thread that waits for the calling code in `async_to_sync`, or else in the one that a
+            request behind `ASGIToWSGI` has for itself, or else in that of an asgiref
+            `ThreadSensitiveContext`, or else in one thread for the whole process, which is asgiref's
+            as well: one call at a time.
             If not, it runs in any worker of `pool`.
         pool: the `ThreadPool` for what is not thread-sensitive. Default: one of 40 threads that
             all such functions share.

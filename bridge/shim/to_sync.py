@@ -42,7 +42,7 @@ class AsyncToSync(Generic[P, R]):
         if bound_to is not None:
             self.__self__ = bound_to
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the coroutine, wait for its end, and return what it returns.
 
         Raises:

@@ -13,6 +13,7 @@ import pytest
 from support.engines import PATIENCE, Thread, eventually
 
 from bridge import ASGIToWSGI
+from bridge.engines import call_thread
 from bridge.shim.to_async import sync_to_async
 from bridge.shim.to_sync import async_to_sync
 
@@ -122,13 +123,17 @@ def test_threads_are_kept_from_request_to_request(wsgi: Any) -> None:
     async def view(receive: Any, send: Any) -> object:
         return await sync_to_async(threading.get_ident)()
 
+    def all_idle() -> bool:
+        return sum(thread.name == "bridge-call" for thread in threading.enumerate()) <= len(
+            call_thread._idle()
+        )
+
     app = wsgi(answering(view))
-    before = {thread.ident for thread in threading.enumerate()}
     seen = set()
     for _ in range(20):
+        eventually(all_idle, "the thread of the last request is given back")
         seen.add(get(app))
-        eventually(lambda: not app_calls(app), "the request is over")
-    assert len(seen) <= 2, before
+    assert len(seen) == 1
 
 
 def app_calls(app: ASGIToWSGI) -> set[Any]:

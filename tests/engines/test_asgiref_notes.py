@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from asgiref.local import Local
-from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
+from asgiref.sync import AsyncToSync, SyncToAsync, async_to_sync, sync_to_async
 from support.drive import Exchange, Signal, post, requests, run, serve, together
+from support.engines import PATIENCE, Thread, script
 from support.wsgi_apps import Adapt
 
+from bridge import WSGIToASGI
 from bridge.engines import asgiref_notes
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 on_asyncio = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+
+@pytest.fixture
+def adapt() -> Iterator[Adapt]:
+    """`WSGIToASGI`; after the test, each adapter's pool must come to rest."""
+    made: list[WSGIToASGI] = []
+
+    def make(app: Any, **options: Any) -> WSGIToASGI:
+        made.append(WSGIToASGI(app, **options))
+        return made[-1]
+
+    yield make
+    for adapter in made:
+        assert adapter.pool.drain(PATIENCE), f"workers are stuck:\n{adapter.pool.dump(0.0)}"
 
 
 def calling(function: Any) -> Any:
@@ -237,3 +255,165 @@ def test_the_note_is_what_asgiref_reads_and_for_one_thread() -> None:
     thread.join()
     assert found == [("first", os.getpid()), ("second", os.getpid()), (None, os.getpid())]
     assert getattr(SyncToAsync.threadlocal, "main_event_loop", "absent") not in ("first", "second")
+
+
+# -- reading and restoring the notes
+
+
+def in_new_context(function: Any) -> Any:
+    return contextvars.Context().run(function)
+
+
+def test_the_noted_loop_is_the_one_of_this_process() -> None:
+    asgiref_notes.prepare()
+
+    def look() -> Any:
+        seen = [asgiref_notes.noted_loop()]
+        for note in (("loop", os.getpid()), ("loop", os.getpid() + 1), ("loop", None), (None, os.getpid())):
+            asgiref_notes.restore_note((*note, None))
+            seen.append(asgiref_notes.noted_loop())
+        return seen
+
+    assert Thread(look).outcome() == [None, "loop", None, None, None]
+
+
+def test_a_note_can_be_left_as_it_was() -> None:
+    asgiref_notes.prepare()
+
+    def look() -> Any:
+        none = asgiref_notes.note_of_loop()
+        asgiref_notes.enter("outer")
+        note = asgiref_notes.note_of_loop()
+        asgiref_notes.enter("inner")
+        asgiref_notes.restore_note(note)
+        seen = [asgiref_notes.noted_loop()]
+        asgiref_notes.restore_note(none)
+        return [*seen, asgiref_notes.noted_loop(), none]
+
+    assert Thread(look).outcome() == ["outer", None, (None, None, None)]
+
+
+def test_before_asgiref_was_needed_there_are_no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And asking for them does not import it."""
+    monkeypatch.setattr(asgiref_notes, "threadlocal", None)
+    monkeypatch.setattr(asgiref_notes, "variable", None)
+    monkeypatch.setattr(asgiref_notes, "_executors", None)
+    assert asgiref_notes.noted_loop() is None
+    assert asgiref_notes.waiting_thread() is None
+    assert not asgiref_notes.is_noted()
+
+
+def test_asking_does_not_import_asgiref() -> None:
+    script(
+        """
+import sys
+from bridge.engines import asgiref_notes, hosts
+assert hosts.innermost_host() is None
+assert asgiref_notes.noted_loop() is None
+assert "asgiref.sync" not in sys.modules
+asgiref_notes.prepare()
+assert "asgiref.sync" in sys.modules
+"""
+    )
+
+
+def test_the_variable_behind_the_note_is_known_in_this_version() -> None:
+    """Otherwise each look goes through asgiref's Local, which costs more than the rest of a call."""
+    asgiref_notes.prepare()
+    assert isinstance(asgiref_notes.variable, contextvars.ContextVar)
+
+
+@pytest.fixture(params=["variable", "local"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to the note: the variable, and asgiref's Local where that has another inside."""
+    asgiref_notes.prepare()
+    if request.param == "local":
+        monkeypatch.setattr(asgiref_notes, "variable", None)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
+def test_the_waiting_thread_that_we_note_is_the_one_that_asgiref_finds() -> None:
+    def check() -> Any:
+        executor = object()
+        before = asgiref_notes.waiting_thread()
+        asgiref_notes.note_waiting_thread(executor)
+        found = getattr(AsyncToSync.executors, "current", None)
+        ours = asgiref_notes.waiting_thread()
+        asgiref_notes.note_waiting_thread(None)
+        return before, found is executor, ours is executor, asgiref_notes.waiting_thread()
+
+    assert in_new_context(check) == (None, True, True, None)
+
+
+@pytest.mark.usefixtures("way")
+def test_the_waiting_thread_that_asgiref_notes_is_the_one_that_we_find() -> None:
+    def check() -> bool:
+        executor = object()
+        AsyncToSync.executors.current = executor
+        return asgiref_notes.waiting_thread() is executor
+
+    assert in_new_context(check)
+
+
+def test_a_note_that_says_that_nobody_waits_is_a_note() -> None:
+    asgiref_notes.prepare()
+
+    def check() -> Any:
+        seen = [asgiref_notes.is_noted()]
+        asgiref_notes.note_waiting_thread(None)
+        return [*seen, asgiref_notes.is_noted(), asgiref_notes.waiting_thread()]
+
+    assert in_new_context(check) == [False, True, None]
+
+
+@pytest.mark.usefixtures("way")
+def test_we_find_in_an_inherited_context_what_asgiref_finds_there() -> None:
+    """Where notes are tagged with their thread, a thread that merely has a copy of the context has none."""
+
+    def check() -> bool:
+        executor = object()
+        asgiref_notes.note_waiting_thread(executor)
+        context = contextvars.copy_context()
+
+        def there() -> bool:
+            return asgiref_notes.waiting_thread() is getattr(AsyncToSync.executors, "current", None)
+
+        return bool(Thread(lambda: context.run(there)).outcome())
+
+    assert in_new_context(check)
+
+
+def test_the_values_of_older_versions_are_dictionaries(monkeypatch: pytest.MonkeyPatch) -> None:
+    asgiref_notes.prepare()
+    monkeypatch.setattr(asgiref_notes, "_storage", None)
+
+    def check() -> Any:
+        executor = object()
+        asgiref_notes.note_waiting_thread(executor)
+        assert asgiref_notes.variable is not None
+        value: Any = asgiref_notes.variable.get()
+        asgiref_notes.variable.set({"other": 1})
+        return value == {"current": executor}, asgiref_notes.waiting_thread()
+
+    assert in_new_context(check) == (True, None)
+
+
+def test_the_executor_of_a_loop_that_asgiref_runs() -> None:
+    """Where its `async_to_sync` has made the loop, tasks without a note belong to the thread that waits."""
+    found: list[Any] = []
+
+    async def coroutine() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def look() -> None:
+            found.append(asgiref_notes.loop_executor(loop))
+
+        await asyncio.get_running_loop().create_task(look())
+
+    asgiref_notes.prepare()
+    async_to_sync(coroutine)()
+    assert found[0] is not None
+    assert asgiref_notes.loop_executor(None) is None
+    assert asgiref_notes.loop_executor(object()) is None
+    gc.collect()  # some versions of asgiref let their thread end no earlier

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from support.drive import LOOPS, run
 from support.engines import Thread, checkpoint
 
 from bridge.engines import asyncio_port
-from bridge.engines.asyncio_port import AsyncioPort
+from bridge.engines.asyncio_port import AsyncioPort, start_task
 from bridge.exceptions import LoopGone
 
 
@@ -296,3 +297,273 @@ def test_debug_mode_has_nothing_to_complain_about() -> None:
         await flag
 
     asyncio.run(main(), debug=True)
+
+
+# -- tasks that begin at once
+
+
+def outside_of_tasks(function: Callable[[], Any]) -> Any:
+    """Call a function on the running loop's thread in no task, as callbacks from other threads are."""
+    outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def call() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    asyncio.get_running_loop().call_soon(call)
+    return outcome
+
+
+def plain_factory(loop: Any, coroutine: Any, **options: Any) -> Any:
+    return asyncio.Task(coroutine, loop=loop, **options)
+
+
+@pytest.mark.parametrize("factory", [None, plain_factory], ids=["plain", "with a task factory"])
+def test_a_task_is_started_in_its_context_and_is_its_own(loop: str, factory: Any) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+    seen: list[Any] = []
+
+    async def job() -> None:
+        seen.append((asyncio.current_task(), variable.get()))
+        await asyncio.sleep(0)
+        seen.append((asyncio.current_task(), variable.get()))
+        variable.set("by the job")
+
+    async def main() -> None:
+        event_loop = asyncio.get_running_loop()
+        event_loop.set_task_factory(factory)
+        context = contextvars.Context()
+        context.run(variable.set, "own")
+        task, outside = await outside_of_tasks(
+            lambda: (start_task(event_loop, job(), context), asyncio.current_task())
+        )
+        await asyncio.wait((task,))
+        assert seen == [(task, "own"), (task, "own")]
+        assert outside is None
+        assert task.exception() is None
+        assert variable.get() == "none"
+        if sys.version_info >= (3, 11):
+            assert context[variable] == "by the job", "it is this very context, not a copy"
+
+    run(main, loop)
+
+
+def test_the_first_step_is_taken_at_once_on_asyncio() -> None:
+    seen: list[str] = []
+
+    async def job() -> None:
+        seen.append("first")
+        await asyncio.sleep(0)
+        seen.append("second")
+
+    async def main() -> None:
+        event_loop = asyncio.get_running_loop()
+        task, at_return = await outside_of_tasks(
+            lambda: (start_task(event_loop, job(), contextvars.Context()), list(seen))
+        )
+        assert at_return == ["first"]
+        await asyncio.wait((task,))
+        assert seen == ["first", "second"]
+
+    run(main)
+
+
+def test_a_loop_that_keeps_its_queue_elsewhere_takes_the_step_in_its_turn() -> None:
+    class OtherLoop(asyncio.SelectorEventLoop):
+        def call_soon(self, callback: Any, *arguments: Any, context: Any = None) -> Any:  # type: ignore[override]
+            handle = super().call_soon(callback, *arguments, context=context)
+            super().call_soon(int)  # so that the last in the queue is somebody else's
+            return handle
+
+    seen: list[str] = []
+
+    async def job() -> None:
+        seen.append("done")
+
+    async def main() -> None:
+        event_loop = asyncio.get_running_loop()
+        task = await outside_of_tasks(lambda: start_task(event_loop, job(), contextvars.Context()))
+        await asyncio.wait((task,))
+        assert seen == ["done"]
+
+    event_loop = OtherLoop()
+    event_loop.run_until_complete(main())
+    event_loop.close()
+
+
+def test_a_task_that_is_over_at_its_first_step_is_a_task_that_is_over(loop: str) -> None:
+    async def job() -> None:
+        return None
+
+    async def main() -> None:
+        event_loop = asyncio.get_running_loop()
+        task = await outside_of_tasks(lambda: start_task(event_loop, job(), contextvars.Context()))
+        await asyncio.wait((task,))
+        assert task.done()
+        assert task.exception() is None
+
+    run(main, loop)
+
+
+def test_a_task_that_fails_is_like_any_other_that_does(loop: str) -> None:
+    async def job() -> None:
+        raise LookupError("of the job")
+
+    async def main() -> None:
+        event_loop = asyncio.get_running_loop()
+        task = await outside_of_tasks(lambda: start_task(event_loop, job(), contextvars.Context()))
+        with pytest.raises(LookupError, match="of the job"):
+            await task
+
+    run(main, loop)
+
+
+# -- callbacks
+
+
+def test_callbacks_and_flags_that_come_together_cost_one_wake_up(loop: str) -> None:
+    async def main() -> None:
+        spy, port = spied()
+        flags = [port.flag() for _ in range(10)]
+        order: list[int] = []
+
+        def call_all() -> None:
+            for number, flag in enumerate(flags):
+                port.call_soon(lambda number=number: order.append(number))  # type: ignore[misc]
+                port.wake(flag)
+
+        Thread(call_all).outcome()
+        assert spy.wakes == 1
+        for flag in flags:
+            await flag
+        await checkpoint()
+        assert order == list(range(10))
+
+    run(main, loop)
+
+
+@pytest.mark.usefixtures("preemptive")
+def test_no_callback_is_lost_between_two_wake_ups(loop: str) -> None:
+    async def main() -> None:
+        _, port = spied()
+        ran: list[int] = []
+        over = port.flag()
+        count = 8 * 500
+
+        def note(number: int) -> None:
+            ran.append(number)
+            if len(ran) == count:
+                port.raise_flag(over)
+
+        def call(first: int) -> None:
+            for number in range(first, count, 8):
+                port.call_soon(lambda number=number: note(number))  # type: ignore[misc]
+
+        threads = [Thread(lambda number=number: call(number)) for number in range(8)]  # type: ignore[misc]
+        await over
+        for thread in threads:
+            thread.outcome()
+        assert sorted(ran) == list(range(count))
+
+    run(main, loop)
+
+
+def test_a_callback_that_raises_is_logged_and_costs_the_others_nothing(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        _, port = spied()
+        over = port.flag()
+
+        def fail() -> None:
+            raise SystemExit("of a callback")
+
+        def call_all() -> None:
+            port.call_soon(fail)
+            port.call_soon(lambda: port.raise_flag(over))
+
+        Thread(call_all).outcome()
+        await over
+
+    run(main, loop)
+    assert "of a callback" in caplog.text
+    assert [record.name for record in caplog.records] == ["bridge.loop"]
+
+
+def test_a_callback_may_call_for_another_one(loop: str) -> None:
+    async def main() -> None:
+        _, port = spied()
+        over = port.flag()
+        port.call_soon(lambda: port.call_soon(lambda: port.raise_flag(over)))
+        await over
+
+    run(main, loop)
+
+
+def test_what_was_to_run_when_the_loop_was_closed_is_told_to_the_next_who_asks(loop: str) -> None:
+    """The wake-up that was on its way never comes; that there is one does not count then."""
+
+    async def main() -> AsyncioPort:
+        _, port = spied()
+        return port
+
+    port = run(main, loop)
+    port._scheduled = True
+    for _ in range(2):
+        with pytest.raises(LoopGone):
+            port.call_soon(lambda: None)
+    assert not port._callbacks
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()], ids=repr)
+def test_a_callback_whose_wake_up_fails_runs_with_the_next(loop: str, error: BaseException) -> None:
+    async def main() -> None:
+        spy, port = spied()
+        ran: list[str] = []
+        spy.error = error
+        with pytest.raises(type(error)):
+            port.call_soon(lambda: ran.append("first"))
+        spy.error = None
+        port.call_soon(lambda: ran.append("second"))
+        await checkpoint(2)
+        assert ran[-1] == "second"
+        assert ran.count("first") <= 1
+
+    run(main, loop)
+
+
+def test_a_port_is_a_place_of_its_own(loop: str) -> None:
+    async def main() -> None:
+        _, port = spied()
+        assert port.port is port
+
+    run(main, loop)
+
+
+# -- a task that waits although it was cancelled
+
+
+def test_a_second_cancellation_ends_a_shielded_wait(loop: str) -> None:
+    async def main() -> None:
+        _, port = spied()
+        steps: list[str] = []
+
+        async def wait() -> None:
+            try:
+                await port.flag()
+            except asyncio.CancelledError:
+                steps.append("cancelled")
+                await port.shielded(port.flag())
+
+        task = asyncio.ensure_future(wait())
+        await checkpoint()
+        task.cancel()
+        await checkpoint(2)
+        assert (steps, task.done()) == (["cancelled"], False)
+        task.cancel()
+        await asyncio.wait((task,))
+        assert task.cancelled()
+
+    run(main, loop)

@@ -18,6 +18,8 @@ from bridge.engines.call_thread import CallThread
 class Task:
     """A job that runs a function, and tells where."""
 
+    bound_to: object = None
+
     def __init__(self, function: Callable[[], object] = lambda: None) -> None:
         self.function = function
         self.ident = 0

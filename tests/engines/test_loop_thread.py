@@ -20,7 +20,6 @@ from support.drive import LOOPS
 from support.engines import PATIENCE, Thread, eventually, script, threads_named
 
 from bridge.engines import loop_thread as loop_thread_module
-from bridge.engines.asyncio_port import start_task
 from bridge.engines.loop_thread import LoopFactory, LoopThread
 from bridge.exceptions import LoopGone, UsageError
 
@@ -401,7 +400,7 @@ def test_a_thread_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyP
     def refuse(*args: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(loop_thread_module, "_start_native_thread", refuse)
+    monkeypatch.setattr(loop_thread_module, "start_native_thread", refuse)
     factory = factory_of()
     thread = LoopThread.shared(factory)
     for _ in range(2):
@@ -1384,72 +1383,3 @@ for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
         if "uvloop" in LOOPS
         else ""
     )
-
-
-# -- tasks that begin at once
-
-
-@pytest.mark.parametrize("make_factory", [False, True], ids=["plain", "with a task factory"])
-def test_a_task_is_started_in_its_context_and_is_its_own(thread: LoopThread, make_factory: bool) -> None:
-    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
-    seen: list[Any] = []
-
-    async def job() -> None:
-        seen.append((asyncio.current_task(), variable.get()))
-        await asyncio.sleep(0)
-        seen.append((asyncio.current_task(), variable.get()))
-
-    def begin() -> Any:
-        loop = thread.port.loop
-        if make_factory:
-            loop.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
-        context = contextvars.Context()
-        context.run(variable.set, "own")
-        task = start_task(loop, job(), context)
-        return task, len(seen), asyncio.current_task()
-
-    task, _, outside = on_loop(thread, begin)
-    eventually(task.done)
-    assert seen == [(task, "own"), (task, "own")]
-    assert outside is None
-    assert task.exception() is None
-
-
-def test_the_first_step_is_taken_at_once_on_asyncio() -> None:
-    thread = running(lambda: asyncio.new_event_loop())  # shared with nobody, so that it ends
-    seen: list[str] = []
-
-    async def job() -> None:
-        seen.append("first")
-        await asyncio.sleep(0)
-        seen.append("second")
-
-    def begin() -> tuple[Any, list[str]]:
-        return start_task(thread.port.loop, job(), contextvars.Context()), list(seen)
-
-    task, at_return = on_loop(thread, begin)
-    assert at_return == ["first"]
-    eventually(task.done)
-    assert seen == ["first", "second"]
-    end(thread)
-
-
-def test_a_loop_that_keeps_its_queue_elsewhere_takes_the_step_in_its_turn() -> None:
-    class OtherLoop(asyncio.SelectorEventLoop):
-        def call_soon(  # type: ignore[override]
-            self, callback: Any, *arguments: Any, context: Any = None
-        ) -> Any:
-            handle = super().call_soon(callback, *arguments, context=context)
-            super().call_soon(int)  # so that the last in the queue is somebody else's
-            return handle
-
-    thread = running(lambda: OtherLoop())
-    seen: list[str] = []
-
-    async def job() -> None:
-        seen.append("done")
-
-    task = on_loop(thread, lambda: start_task(thread.port.loop, job(), contextvars.Context()))
-    eventually(task.done)
-    assert seen == ["done"]
-    end(thread)

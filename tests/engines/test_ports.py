@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextvars
 import gc
 import threading
 import weakref
@@ -351,3 +352,119 @@ def test_the_vocabulary_is_that_of_both_ports() -> None:
     wanted = {name for name in vars(ports.Port) if not name.startswith("_")}
     for port in (AsyncioPort, TrioPort):
         assert wanted <= set(dir(port))
+
+
+# -- tasks of their own
+
+
+def test_a_coroutine_is_started_from_a_callback_in_its_own_context(loop: str) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+    async def main() -> None:
+        port = running_port()
+        over, go_on = port.flag(), port.flag()
+        seen: list[Any] = []
+        started: list[Any] = []
+
+        async def job() -> None:
+            seen.append(variable.get())
+            variable.set("by the job")
+            await go_on
+            seen.append(variable.get())
+            seen.append(threading.get_ident() == ident)
+            port.raise_flag(over)
+
+        ident = threading.get_ident()
+        context = contextvars.Context()
+        context.run(variable.set, "given")
+        await in_thread(lambda: port.call_soon(lambda: started.append(port.start(job(), context))))
+        while not seen:
+            await checkpoint()
+        assert not started[0].done()
+        assert not await in_thread(started[0].done), "from any thread"
+        port.raise_flag(go_on)
+        await over
+        while not started[0].done():
+            await checkpoint()
+        assert seen == ["given", "by the job", True]
+        assert variable.get() == "unset"
+
+    run(main, loop)
+
+
+def test_what_was_started_can_be_cancelled(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        started: list[Any] = []
+        steps: list[str] = []
+
+        async def job() -> None:
+            steps.append("begins")
+            try:
+                await port.flag()
+            finally:
+                steps.append("ends")
+
+        def begin() -> None:
+            started.append(port.start(job(), contextvars.Context()))
+
+        port.call_soon(begin)
+        while not steps:
+            await checkpoint()
+        started[0].cancel()
+        while not started[0].done():
+            await checkpoint()
+        assert steps == ["begins", "ends"]
+
+    run(main, loop)
+
+
+def test_a_task_that_was_cancelled_can_wait_for_a_flag(loop: str) -> None:
+    """To see through what a thread is doing for it."""
+
+    async def main() -> None:
+        port = running_port()
+        flag, begun = port.flag(), port.flag()
+        steps: list[str] = []
+
+        async def job() -> None:
+            try:
+                port.raise_flag(begun)
+                await port.flag()
+            finally:
+                steps.append("cancelled")
+                await port.shielded(flag)
+                steps.append("raised")
+
+        started: list[Any] = []
+        port.call_soon(lambda: started.append(port.start(job(), contextvars.Context())))
+        await begun
+        started[0].cancel()
+        while not steps:
+            await checkpoint()
+        await checkpoint(5)
+        assert steps == ["cancelled"]
+        await in_thread(lambda: port.wake(flag))
+        while not started[0].done():
+            await checkpoint()
+        assert steps == ["cancelled", "raised"]
+
+    run(main, loop)
+
+
+def test_callbacks_run_in_the_order_in_which_they_were_given(loop: str) -> None:
+    async def main() -> None:
+        port = running_port()
+        order: list[int] = []
+        over = port.flag()
+
+        def call_all() -> None:
+            for number in range(100):
+                port.call_soon(lambda number=number: order.append(number))  # type: ignore[misc]
+            port.call_soon(lambda: port.raise_flag(over))
+
+        await in_thread(call_all)
+        await over
+        assert order == list(range(100))
+
+    run(main, loop)

@@ -962,7 +962,7 @@ def test_a_governor_that_is_armed_at_the_moment_at_which_it_gives_up_goes_on(mak
     core = make_pool(1)._core
     core.governor_alive = core.governor_rests = True
     gate = Gate()
-    core.governor_gate = gate  # type: ignore[assignment]
+    core.governor_gate = gate
     assert core._rest()
     assert core.governor_alive
     assert not core.governor_rests
@@ -1934,3 +1934,95 @@ def test_every_job_has_exactly_one_fate(
     assert stats.rejected == counted["full"] + counted["refuse"]
     assert counted["run"] > 200
     assert counted["cancelled"], f"the test has lost its variety: {counted}"
+
+
+# -- whether a job has to wait for the end of another one
+
+
+def test_a_pool_is_saturated_while_jobs_wait_for_the_end_of_others(make_pool: MakePool) -> None:
+    pool = make_pool(2)
+    seen = [pool.saturated]
+    first = fill(pool, 1)
+    seen.append(pool.saturated)
+    second = fill(pool, 1)
+    seen.append(pool.saturated)
+    waiting = Task()
+    pool.submit(waiting)
+    seen.append(pool.saturated)
+    assert pool.cancel(waiting)
+    seen.append(pool.saturated)
+    again = Task()
+    pool.submit(again)
+    seen.append(pool.saturated)
+    first[0].let_go()
+    again.wait()
+    seen.append(pool.saturated)
+    second[0].let_go()
+    assert seen == [False, False, False, True, False, True, False]
+
+
+def test_a_job_for_which_a_worker_is_being_woken_saturates_nothing(
+    make_pool: MakePool, starts: Starts
+) -> None:
+    """Its slot has been taken for it already, though it still waits."""
+    pool = make_pool(2)
+    first = Task(held=True)
+    pool.submit(first)
+    assert len(starts.asked) == 1
+    seen = [pool.saturated]
+    second = Task(held=True)
+    pool.submit(second)
+    seen.append(pool.saturated)  # one slot is being taken, one is free: both find a place
+    third = Task()
+    pool.submit(third)
+    seen.append(pool.saturated)
+    assert seen == [False, False, True]
+    starts.hold = False
+    for target, argument, name in starts.asked:
+        starts.real(target, argument, name)
+    for task in (first, second, third):
+        task.let_go()
+        task.wait()
+    assert not pool.saturated
+
+
+def test_a_slot_that_was_lent_is_free_for_another_job(make_pool: MakePool) -> None:
+    pool = make_pool(1, streams=1)
+    lent = threading.Event()
+
+    def lend(worker: Worker) -> None:
+        worker.lend_slot()
+        lent.set()
+        assert go_on.wait(PATIENCE)
+
+    go_on = threading.Event()
+    stream = Task(work=lend)
+    pool.submit(stream)
+    assert lent.wait(PATIENCE)
+    (busy,) = fill(pool, 1)
+    seen = [pool.saturated]
+    waiting = Task()
+    pool.submit(waiting)
+    seen.append(pool.saturated)
+    busy.let_go()
+    go_on.set()
+    waiting.wait()
+    assert seen == [False, True]
+
+
+def test_nesting_on_a_pool_of_one_is_always_noticed(make_pool: MakePool) -> None:
+    """Each job, from inside, queues the next one: that one has to wait, and the pool says so."""
+    pool = make_pool(1)
+    seen: list[bool] = []
+
+    def nest(worker: Worker) -> None:
+        inner = Task()
+        pool.submit(inner)
+        seen.append(pool.saturated)
+        assert pool.cancel(inner)
+
+    for _ in range(50):
+        outer = Task(work=nest)
+        pool.submit(outer)
+        outer.wait()
+    assert seen == [True] * 50

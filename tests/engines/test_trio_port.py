@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+
 import pytest
 import trio
 import trio.testing
@@ -9,7 +11,7 @@ from support.drive import run
 from support.engines import Thread
 
 from bridge.engines.ports import BRIEFLY
-from bridge.engines.trio_port import TrioPort
+from bridge.engines.trio_port import TrioPort, TrioStarted
 from bridge.exceptions import LoopGone
 
 
@@ -126,5 +128,110 @@ def test_an_error_of_the_main_one_is_not_wrapped_and_keeps_no_frame() -> None:
 
         with pytest.raises(OSError, match="gone"):
             await port.run_beside(fail, trio.sleep_forever)
+
+    run(main, "trio")
+
+
+# -- coroutines in tasks of their own
+
+
+def test_a_started_coroutine_takes_no_step_before_start_returns_and_says_when_it_is_over() -> None:
+    async def main() -> None:
+        port = port_here()
+        steps: list[str] = []
+
+        async def job() -> None:
+            steps.append("begins")
+            await trio.lowlevel.checkpoint()
+            steps.append("ends")
+
+        started = port.start(job(), contextvars.copy_context())
+        assert (steps, started.done()) == ([], False)
+        while not started.done():
+            await trio.lowlevel.checkpoint()
+        assert steps == ["begins", "ends"]
+        started.cancel()  # nothing to cancel any more
+
+    run(main, "trio")
+
+
+def test_a_started_coroutine_is_no_task_of_the_caller_s_and_ends_with_the_run() -> None:
+    """It is a system task: the run does not wait for it, and cancels it."""
+    ended: list[type[BaseException]] = []
+
+    async def job() -> None:
+        try:
+            await trio.sleep_forever()
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    async def main() -> TrioStarted:
+        port = port_here()
+        with trio.CancelScope() as scope:
+            started = port.start(job(), contextvars.copy_context())
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+        assert not started.done(), "it is not the caller's"
+        return started
+
+    started = trio.run(main)
+    assert ended == [trio.Cancelled]
+    assert started.done()
+
+
+def test_a_started_coroutine_that_is_cancelled_before_its_first_step_is_over_all_the_same() -> None:
+    async def main() -> None:
+        port = port_here()
+        steps: list[str] = []
+
+        async def job() -> None:
+            steps.append("begins")
+            await trio.lowlevel.checkpoint()
+            steps.append("goes on")
+
+        started = port.start(job(), contextvars.copy_context())
+        started.cancel()
+        while not started.done():
+            await trio.lowlevel.checkpoint()
+        assert "goes on" not in steps
+
+    run(main, "trio")
+
+
+def test_a_shielded_wait_lasts_however_often_the_scope_is_cancelled() -> None:
+    """A scope stays cancelled; there is no second time."""
+
+    async def main() -> None:
+        port = port_here()
+        flag = port.flag()
+        steps: list[str] = []
+
+        async def wait() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                await port.shielded(flag)
+                steps.append("raised")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+                assert steps == []
+                Thread(lambda: port.wake(flag))
+        assert steps == ["raised"]
+
+    run(main, "trio")
+
+
+def test_a_port_is_a_place_of_its_own() -> None:
+    async def main() -> None:
+        port = port_here()
+        assert port.port is port
 
     run(main, "trio")

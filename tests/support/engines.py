@@ -6,6 +6,7 @@ ended, a worker has gone idle), `eventually` asks again and again, with a bound.
 
 from __future__ import annotations
 
+import contextvars
 import os
 import random
 import subprocess
@@ -278,6 +279,10 @@ class FakePort:
 
     loop = None
 
+    @property
+    def port(self) -> FakePort:
+        return self
+
     def __init__(self) -> None:
         self.is_alive = True
         self.is_closed = False
@@ -310,6 +315,12 @@ class FakePort:
 
     def mind(self, flag: threading.Event) -> set[threading.Event]:
         return {flag}
+
+    async def shielded(self, flag: threading.Event) -> None:
+        flag.wait(PATIENCE)
+
+    def start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> Any:
+        raise AssertionError("nothing is started here")
 
     async def run_beside(
         self, main: Callable[[], Awaitable[None]], companion: Callable[[], Awaitable[None]]
