@@ -29,8 +29,9 @@ STREAMS = ("chunks", "down", "up", "readline", "memory")
 SERVED = ("convoy", "http-convoy", "http-flask", "http-django")
 REVERSE = ("asgi-hello", "asgi-starlette", "asgi-chunks", "asgi-down", "asgi-up", "asgi-memory", "import")
 REVERSE_SERVED = ("http-starlette", "http-fastapi")
+SHIM = ("to-async", "to-sync", "to-sync-worker", "iterate-in-thread", "iterate-on-loop", "facade")
 TESTING = ("client",)
-ALL = (*IN_PROCESS, *STREAMS, *SERVED, *REVERSE, *REVERSE_SERVED, *TESTING)
+ALL = (*IN_PROCESS, *STREAMS, *SERVED, *REVERSE, *REVERSE_SERVED, *SHIM, *TESTING)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,8 @@ def run_command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize(
     "names",
-    [IN_PROCESS, STREAMS, SERVED, REVERSE, REVERSE_SERVED, TESTING],
-    ids=["in-process", "streams", "served", "reverse", "reverse-served", "testing"],
+    [IN_PROCESS, STREAMS, SERVED, REVERSE, REVERSE_SERVED, SHIM, TESTING],
+    ids=["in-process", "streams", "served", "reverse", "reverse-served", "shim", "testing"],
 )
 def test_every_scenario_runs_and_every_answer_of_bridge_is_right(
     home: Path, tmp_path: Path, names: tuple[str, ...]
@@ -92,7 +93,8 @@ def test_every_scenario_runs_and_every_answer_of_bridge_is_right(
     for scenario in run["scenarios"]:
         assert not [note for note in scenario["notes"] if "did not start" in note]
         for case in scenario["cases"]:
-            own = {name: c for name, c in case["contenders"].items() if name.partition("/")[0] == "bridge"}
+            is_own = module(home, "contenders").is_own
+            own = {name: c for name, c in case["contenders"].items() if is_own(name)}
             assert "bridge" in own
             for contender in own.values():
                 assert contender["answers"] > 0, f"{scenario['name']}, {case['name']}"
@@ -263,6 +265,36 @@ def test_a_call_that_never_returns_is_given_up(home: Path, monkeypatch: pytest.M
         stuck.set()
     assert slice_.value is None
     assert "no answer" in slice_.failure
+
+
+def test_calls_of_async_functions_count_if_they_return_what_they_should(home: Path) -> None:
+    to_sync = module(home, "shim.to_sync")
+    answers = iter([b"Hello, world!", b"Hello, world!", b"wrong"])
+    done = to_sync.client(to_sync._call(lambda: next(answers)), 0.0)  # the first call is not timed
+    assert (done.right, done.failures) == (1, [])
+    done = to_sync.client(to_sync._call(lambda: b"Hello, world!"), 0.01)
+    assert done.right >= 1
+    answers = iter([b"Hello, world!", b"wrong"])
+    done = to_sync.client(to_sync._call(lambda: next(answers)), 0.0)
+    assert (done.right, len(done.failures)) == (0, 1)
+    assert "WrongAnswer" in done.failures[0]
+
+
+def test_an_iteration_counts_by_its_items_and_only_if_all_have_come(home: Path) -> None:
+    iterators, measure = module(home, "shim.iterators"), module(home, "measure")
+    with pytest.raises(module(home, "answers").WrongAnswer, match="199 items of 200"):
+        iterators._for(lambda: iter(range(199)))()
+    slice_ = iterators._as_items(measure.Slice(3.0, answers=3, cpu=1.0))
+    assert (slice_.value, slice_.answers, slice_.cpu) == (600.0, 3, 0.005)
+
+
+def test_a_loop_that_never_answers_gives_no_figure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = module(home, "shim.loops")
+    monkeypatch.setattr(loops, "STUCK", 0.05)
+    with loops.runners(("asyncio",)) as (runner,):
+        slice_ = runner.measure(asyncio.sleep(30), 0.0)
+    assert slice_.value is None
+    assert "not done within" in slice_.failure
 
 
 def test_an_app_is_stepped_in_the_calling_thread_unless_it_waits(home: Path) -> None:

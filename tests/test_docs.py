@@ -570,10 +570,13 @@ def test_the_options_of_the_serve_guide_are_in_its_help() -> None:
 
 
 def test_defaults_are_as_written() -> None:
-    """The pages on threads, uploads, streaming and lifespan, and the docstrings, give these numbers."""
+    """The pages on threads, uploads, streaming, lifespan, the shim, and the docstrings give these numbers."""
     from bridge.adapters import asgi_runtime, asgi_to_wsgi, input_reader, refusals, wsgi_input, wsgi_to_asgi
     from bridge.engines import crossing, thread_pool
     from bridge.serving import settings, uvicorn_server
+    from bridge.shim import loop_call, reports, to_async
+    from bridge.shim.iterate_in_thread import DEFAULT_READ_AHEAD as AHEAD_IN_THREAD
+    from bridge.shim.iterate_on_loop import DEFAULT_READ_AHEAD as AHEAD_ON_LOOP
 
     assert wsgi_to_asgi.DEFAULT_PREBUFFER == 64 * 1024
     assert wsgi_to_asgi.DEFAULT_AHEAD == 256 * 1024
@@ -591,6 +594,10 @@ def test_defaults_are_as_written() -> None:
     assert asgi_runtime._EXIT_GRACE == 0.5
     assert input_reader.PIECE == 64 * 1024
     assert crossing.LOOK == 1
+    assert to_async.DEFAULT_THREADS == 40
+    assert AHEAD_IN_THREAD == AHEAD_ON_LOOP == 16
+    assert reports.UNUSUAL == 10
+    assert (loop_call._CANCEL_GRACE, loop_call._PATIENCE) == (2, 3)
 
 
 def generator() -> ModuleType:
@@ -759,7 +766,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert not [name for name in built if name.endswith((".py", ".toml", ".md"))]
     texts = {name: (site / name).read_text(encoding="utf-8") for name in built if name.endswith(".html")}
     for name, text in texts.items():
-        for left in ("<!-- check", "<!-- use:", "<!-- generate", "```", "--8&lt;--"):
+        for left in ("<!-- check ", "<!-- check\n", "<!-- use:", "<!-- generate", "```", "--8&lt;--"):
             assert left not in text, f"{left!r} is left in {name}"
     assert 'id="e-07"' in texts["project/conformance/index.html"]
     assert "bridge.send_trailers" in texts["reference/environ/index.html"]
