@@ -12,6 +12,14 @@ asgi_under_wsgi/    an ASGI app under a WSGI server: likewise
     engine.py       (WSGI under ASGI) bridge's pool and hand-over alone
     convoy.py       (WSGI under ASGI) a native endpoint beside CPU-heavy handlers
     mixed.py        (WSGI under ASGI) handlers that wait beside one that computes
+shim/               blocking and async code that call each other
+    to_async.py     calls of blocking code from a loop
+    to_sync.py      calls of async code from threads
+    iterators.py    iterators that cross
+    facade.py       a method of a facade
+    loops.py        a loop that waits in a thread while others are measured
+    rounds.py       the rounds of these scenarios
+testing/            the clients that tests use
 imports.py          what an import costs
 
 Common to all:

@@ -68,8 +68,8 @@ class Verdict:
         return {True: "met", False: "missed", None: "not measured"}[self.met]
 
 
-ASGI_CALLERS = ("1 thread", "8 threads", "32 threads")
-ASGI_LOOPS = ("", "uvloop")
+CALLERS = ("1 thread", "8 threads", "32 threads")
+LOOPS = ("", "uvloop")
 
 BUDGETS = (
     Budget("hello", "concurrency 1", FLOOR, 0.95),
@@ -95,22 +95,25 @@ BUDGETS = (
     Budget("http-flask", "32 connections", "a2wsgi", 2.3),
     Budget("http-django", "32 connections", "gunicorn", 1.5),
     Budget("http-django", "32 connections", "django-asgi", 15),
-    *(
-        Budget("asgi-hello", callers, CROSSING, 1.2, loop=loop)
-        for callers in ASGI_CALLERS
-        for loop in ASGI_LOOPS
-    ),
-    *(
-        Budget("asgi-starlette", callers, "a2wsgi", 4, loop=loop)
-        for callers in ASGI_CALLERS
-        for loop in ASGI_LOOPS
-    ),
+    *(Budget("asgi-hello", callers, CROSSING, 1.2, loop=loop) for callers in CALLERS for loop in LOOPS),
+    *(Budget("asgi-starlette", callers, "a2wsgi", 4, loop=loop) for callers in CALLERS for loop in LOOPS),
     Budget("asgi-down", "64 KiB pieces", "a2wsgi", 3),
     Budget("asgi-up", "64 KiB pieces", "a2wsgi", 2.5),
     Budget("asgi-memory", "down", None, 4, at_most=True, unit="MiB"),
     Budget("asgi-memory", "down, slow reader", None, 4, at_most=True, unit="MiB"),
     Budget("asgi-memory", "up", None, 4, at_most=True, unit="MiB"),
     Budget("asgi-memory", "up, slow reader", None, 4, at_most=True, unit="MiB"),
+    *(
+        Budget("to-async", f"concurrency {concurrency}", FLOOR, bound, loop=loop)
+        for concurrency, bound in ((1, 1.3), (10, 2.5), (50, 3.5))
+        for loop in LOOPS
+    ),
+    *(
+        Budget(scenario, callers, CROSSING, 1.2, loop=loop)
+        for scenario in ("to-sync", "to-sync-worker")
+        for callers in CALLERS
+        for loop in LOOPS
+    ),
     *(Budget("client", case, "testclient", 1) for case in ("GET, ASGI app", "POST of 64 KiB, ASGI app")),
     Budget("import", "in a new interpreter", "a2wsgi", 1, at_most=True),
 )

@@ -2,7 +2,7 @@
 
 Each direction has its own adapters (`adapters.py` in its folder) and floor. A name may have a loop
 behind it, as in `bridge/uvloop`: that contender on another event loop than the plain name's. It is
-related to the others on the same loop.
+related to the others on the same loop. `bridge-waiting` is bridge as well, in another of its ways.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ LABELS = {
     "django-asgi": "Django's ASGI handler",
     "gunicorn": "Gunicorn gthread",
     BRIDGE: "bridge",
+    "bridge-function": "sync_to_async (bridge)",
     "a2wsgi": "a2wsgi",
     "asgiref": "asgiref",
     "starlette": "Starlette",
@@ -74,8 +75,8 @@ def same_loop(name: str, other: str, among: Iterable[str]) -> str:
 
 
 def is_own(name: str) -> bool:
-    """Whether this contender is bridge, on whatever loop."""
-    return split(name)[0] == BRIDGE
+    """Whether this contender is bridge, on whatever loop, in whatever of its ways (`bridge-waiting`)."""
+    return split(name)[0].partition("-")[0] == BRIDGE
 
 
 def label(name: str) -> str:

@@ -44,6 +44,13 @@ The floor is `asyncio.run_coroutine_threadsafe` of a coroutine that does nothing
 what one hop to a loop's thread and back costs with the standard library. The limit is the application stepped
 in the calling thread: no loop, no hop, nothing translated. That works only for an app that never waits.""",
     ),
+    "shim": Section(
+        "Blocking and async code that call each other",
+        """\
+All call the same function, which does nothing: what is left is the way there and back. Each loop has threads
+and executors of its own; ratios are between rows of the same loop. The floors are those of the two sections
+above: `loop.run_in_executor`, on ten threads, and `asyncio.run_coroutine_threadsafe`.""",
+    ),
     "testing": Section("Testing", ""),
     "package": Section("The package", ""),
 }
@@ -141,6 +148,43 @@ WSGI hello-world shows what Gunicorn itself costs.""",
         BARS,
     ),
     "http-fastapi": Section("FastAPI over HTTP", "The same FastAPI application everywhere."),
+    "to-async": Section(
+        "Blocking code from async code",
+        """\
+`sync_to_async` of bridge and asgiref, thread-sensitive and not. Thread-sensitive calls share one thread: that
+of the process or, to a waiting thread, the one that waits in `async_to_sync` for the coroutine that makes the
+calls. Others go to a pool: bridge's and anyio's have 40 threads, those of asgiref and `asyncio.to_thread`
+are the loop's default executor.""",
+    ),
+    "to-sync": Section(
+        "Async code from plain threads",
+        """\
+Threads that no loop has started. bridge runs all calls on one loop that it keeps; asgiref starts a thread and
+a loop for each call. The floor and the portal have a loop in a thread of their own.""",
+    ),
+    "to-sync-worker": Section(
+        "Async code from worker threads",
+        """\
+Threads that a task waits for, each started by the contender that is measured: `sync_to_async` of bridge and
+asgiref, not thread-sensitive, `anyio.to_thread.run_sync`, and an executor for the floor. The calls come back
+to the loop of that task.""",
+    ),
+    "iterate-in-thread": Section(
+        "Blocking iterators in async code",
+        """\
+bridge runs a whole iteration in one thread, which is some items ahead (16, unless told otherwise); with
+`read_ahead=0` it makes each item when it is asked for. The others call a thread for each item.""",
+    ),
+    "iterate-on-loop": Section(
+        "Async iterators in blocking code",
+        """\
+bridge runs a whole iteration in one task, which is some items ahead (16, unless told otherwise); with
+`read_ahead=0` it makes each item when it is asked for. The others run a coroutine for each item.""",
+    ),
+    "facade": Section(
+        "Facades",
+        "The same method, which does nothing. A facade with a thread of its own makes one call at a time.",
+    ),
     "client": Section(
         "Clients in process",
         """\

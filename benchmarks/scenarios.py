@@ -12,6 +12,7 @@ from benchmarks.asgi_under_wsgi import inprocess as asgi_inprocess
 from benchmarks.asgi_under_wsgi import memory as asgi_memory
 from benchmarks.asgi_under_wsgi import streams as asgi_streams
 from benchmarks.measure import Result, Settings
+from benchmarks.shim import facade, iterators, to_async, to_sync
 from benchmarks.testing import clients
 from benchmarks.wsgi_under_asgi import convoy, mixed
 from benchmarks.wsgi_under_asgi import endtoend as wsgi_endtoend
@@ -43,6 +44,14 @@ DIRECTIONS: dict[str, dict[str, Measure]] = {
         **_each(asgi_streams.measure, asgi_streams.SCENARIOS),
         **_each(memory.measure, [asgi_memory.SCENARIO]),
         **_each(endtoend.measure, asgi_endtoend.SCENARIOS),
+    },
+    "shim": {
+        to_async.NAME: to_async.measure,
+        to_sync.PLAIN: to_sync.measure_plain,
+        to_sync.WORKER: to_sync.measure_worker,
+        iterators.IN_THREAD: iterators.measure_in_thread,
+        iterators.ON_LOOP: iterators.measure_on_loop,
+        facade.NAME: facade.measure,
     },
     "testing": {
         clients.NAME: clients.measure,
