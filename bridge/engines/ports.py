@@ -114,4 +114,10 @@ def in_trio_task() -> bool:
     # There may be a module without contents: while a thread imports it (HTTP clients do so on first
     # use), or where its import has been forbidden by `None`.
     lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
-    return lowlevel is not None and bool(lowlevel.in_trio_task())
+    if lowlevel is None or not lowlevel.in_trio_task():
+        return False
+    # Under an asyncio loop that blocking code has started inside a task of trio's, it is asyncio that
+    # runs a task; under trio in guest mode, whose steps are callbacks of a loop, it is not.
+    asyncio = sys.modules.get("asyncio")
+    loop = None if asyncio is None else asyncio._get_running_loop()
+    return loop is None or asyncio is None or asyncio.current_task(loop) is None

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import trio
 from support.drive import run, together
-from support.engines import Thread, checkpoint, in_thread
+from support.engines import PATIENCE, Thread, checkpoint, in_thread
 
 from bridge.engines import asyncio_port, ports, trio_port
 from bridge.engines.asyncio_port import AsyncioPort
-from bridge.engines.ports import Port
+from bridge.engines.ports import Port, in_trio_task
 from bridge.engines.running import running_port
 from bridge.engines.trio_port import TrioPort
 from bridge.exceptions import LoopGone
@@ -468,3 +468,33 @@ def test_callbacks_run_in_the_order_in_which_they_were_given(loop: str) -> None:
         assert order == list(range(100))
 
     run(main, loop)
+
+
+def test_a_loop_of_asyncio_inside_a_task_of_trio_is_asyncio() -> None:
+    """As blocking code under trio may call `asyncio.run`."""
+
+    async def inner() -> bool:
+        return in_trio_task()
+
+    async def outer() -> tuple[bool, bool, bool]:
+        return in_trio_task(), asyncio.run(inner()), in_trio_task()
+
+    assert trio.run(outer) == (True, False, True)
+
+
+def test_trio_as_a_guest_of_asyncio_is_trio() -> None:
+    async def guest() -> bool:
+        await trio.sleep(0)
+        return in_trio_task()
+
+    async def host() -> object:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        trio.lowlevel.start_guest_run(
+            guest, run_sync_soon_threadsafe=loop.call_soon_threadsafe, done_callback=done.set_result
+        )
+        outcome = await asyncio.wait_for(done, PATIENCE)
+        assert not in_trio_task()
+        return outcome.unwrap()
+
+    assert asyncio.run(host()) is True
