@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -17,6 +18,11 @@ pytest_plugins = ["pytester"]
 # The same examples in every run, however slow the machine is at the moment, and nothing on disk.
 settings.register_profile("bridge", derandomize=True, deadline=None, database=None)
 settings.load_profile("bridge")
+
+# A shell that runs this in the background has Ctrl-C ignored, and whoever is started here would inherit
+# that: then servers do not end as they should.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Threads that are on their way out when a module's last fixture has been torn down get this long.
 _GRACE = 5.0

@@ -8,9 +8,11 @@ General layout, each part importing only those above it:
     persistent, lending        loops for threads that no task waits for
     reports                    waits that may never end, told with the stacks of both sides
     to_async, to_sync          sync_to_async and async_to_sync
-    iterate_in_thread, iterate_on_loop
+    iterate_in_thread, loop_iteration, iterate_on_loop
                                iterators and generators, in bounded memory, closed where they ran
-    async_facade, sync_facade  whole objects
+    members                    what an object has, and whether a protocol fits it
+    facade_calls, async_facade, sync_facade
+                               whole objects
     blocking                   calls that block an event loop, found in development
 
 Names are imported when they are asked for, so that `import bridge` stays light.

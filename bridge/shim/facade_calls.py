@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..engines import asgiref_notes
 from ..engines.hosts import innermost_host
+from ..engines.ports import Port
 from ..engines.running import shared_port
 from ..engines.thread_pool import ThreadPool, start_thread
 from ..exceptions import PoolClosed, UsageError
@@ -30,7 +31,7 @@ from .iterate_in_thread import ThreadIterator
 from .members import Kind, abilities_of, kind_of
 from .own_thread import OwnThread, bound_call, outcome_of
 from .thread_call import ThreadCall
-from .to_async import SyncToAsync, default_pool
+from .to_async import default_pool, submit_to_pool
 
 logger = logging.getLogger("bridge.shim")
 
@@ -177,12 +178,17 @@ class PoolPlace:
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         if self.closed:
             raise PoolClosed("this facade has been closed; make a new one")
-        return await SyncToAsync(function, False, self.home, None, None, True)(*args)
+        call = ThreadCall(function, args, {}, copy_context(), self._port(), sys.exc_info()[1])
+        submit_to_pool(call, self.home)
+        return await outcome_of(call)
 
-    async def see_through(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _port(self) -> Port:
         if asgiref_notes.threadlocal is None:
             asgiref_notes.prepare()
-        call = _LastingCall(function, args, {}, copy_context(), shared_port(), sys.exc_info()[1])
+        return shared_port()
+
+    async def see_through(self, function: Callable[..., Any], *args: Any) -> Any:
+        call = _LastingCall(function, args, {}, copy_context(), self._port(), sys.exc_info()[1])
         pool = call.pool = self.home
         pool.submit(call)
         if pool.saturated and innermost_host() is not None and pool.cancel(call):

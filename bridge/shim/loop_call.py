@@ -170,55 +170,91 @@ def leave_task(context: contextvars.Context) -> None:
     carry_back(context, asgiref_notes.variable, bound_call, asgiref_notes.SyncToAsync.deadlock_context)
 
 
-class LoopCall(WaitingThread):
+class LoopWait(WaitingThread):
+    """A thread's wait for a task on a loop: what calls and iterations have in common.
+
+    Args:
+        place: where the task runs.
+
+    Attributes:
+        loop_ident: the loop's thread, once the task has begun; 0 before.
+        outer: the wait that the thread was in already.
+    """
+
+    __slots__ = ("_error", "_failures", "_owners", "_silence", "_task", "loop_ident", "outer", "place")
+
+    def __init__(self, place: Place) -> None:
+        WaitingThread.__init__(self, innermost_host())
+        self.place = place
+        self.loop_ident = 0
+        self.outer: WaitingThread | None = None
+        self._error: BaseException | None = None
+        self._task: Started | None = None
+        self._failures = 0
+        self._silence: reports.Silence | None = None
+        # What the job of this thread has started, if its task is on the same loop: to be cancelled with it.
+        self._owners = owners_of_call(place.port)
+
+    @property
+    def name(self) -> str:
+        """What it waits for, in messages."""
+        raise NotImplementedError
+
+    def over_unbegun(self) -> None:
+        """The task has ended before its first step, so it never got to say so."""
+        raise NotImplementedError
+
+    def _look(self) -> None:
+        """Nothing has come for a second: can it still?"""
+        if self.place.alive():
+            self._failures = 0
+        else:
+            self._failures += 1
+            if self._failures >= _PATIENCE:
+                raise LoopGone(f"the event loop that ran {self.name} has stopped")
+        task = self._task
+        if task is not None and task.done() and not self.done:
+            self._error = asyncio.CancelledError()
+            self.over_unbegun()
+            return
+        worker = current_worker()
+        if worker is not None:
+            # Others may be needed for what it waits for: siblings that meet it, or a task's own calls.
+            worker.lend_slot()
+        if self._silence is None:
+            self._silence = reports.Silence(self)
+        self._silence.look()
+
+    def _cancel_and_wait(self, cancel: Callable[[], object]) -> None:
+        """The thread is being ended: have the task cancelled, by `cancel`, and give it a moment."""
+        try:
+            self.place.call_soon(cancel)
+        except LoopGone:
+            return
+        self.wait_for_end(_CANCEL_GRACE)
+
+
+class LoopCall(LoopWait):
     """One call, made and waited for by a thread, run by a task.
 
     Args:
         function, args, kwargs: what to call, on the loop's thread, and await.
         place: where.
-
-    Attributes:
-        name: the function's.
-        loop_ident: the loop's thread, once it has begun; 0 before.
-        outer: the wait that the thread was in already.
     """
 
-    __slots__ = (
-        "_args",
-        "_context",
-        "_error",
-        "_failures",
-        "_function",
-        "_handled",
-        "_kwargs",
-        "_owners",
-        "_result",
-        "_silence",
-        "_task",
-        "loop_ident",
-        "outer",
-        "place",
-    )
+    __slots__ = ("_args", "_context", "_function", "_handled", "_kwargs", "_result")
 
     def __init__(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], place: Place
     ) -> None:
-        WaitingThread.__init__(self, innermost_host())
+        LoopWait.__init__(self, place)
         self._function = function
         self._args = args
         self._kwargs = kwargs
-        self.place = place
         self._context = contextvars.copy_context()
         self._handled = sys.exc_info()[1]
         self._result: Any = None
-        self._error: BaseException | None = None
-        self._task: Started | None = None
-        self._failures = 0
-        self._silence: reports.Silence | None = None
-        self.loop_ident = 0
         self.outer = home.wait
-        # What the job of this thread has started, if its task is on the same loop: to be cancelled with it.
-        self._owners = owners_of_call(place.port)
 
     # -- in the thread
 
@@ -235,7 +271,7 @@ class LoopCall(WaitingThread):
                 raise
             except BaseException:
                 self.leave()
-                self._cancel()
+                self._cancel_and_wait(self.cancel)
                 raise
         finally:
             home.wait = self.outer
@@ -254,40 +290,13 @@ class LoopCall(WaitingThread):
                 del error, self  # the traceback refers to this frame
         return result
 
-    def _look(self) -> None:
-        """Nothing has come for a second: can it still?"""
-        if self.place.alive():
-            self._failures = 0
-        else:
-            self._failures += 1
-            if self._failures >= _PATIENCE:
-                raise LoopGone(f"the event loop that ran {self.name} has stopped")
-        task = self._task
-        if task is not None and task.done() and not self.done:
-            # Cancelled before its first step, so it never got to say so.
-            self._error = asyncio.CancelledError()
-            self.finish()
-            return
-        worker = current_worker()
-        if worker is not None:
-            # Others may be needed for what it waits for: siblings that meet it, or a task's own calls.
-            worker.lend_slot()
-        if self._silence is None:
-            self._silence = reports.Silence(self)
-        self._silence.look()
-
-    def _cancel(self) -> None:
-        """The thread is being ended: cancel the task, and give it a moment."""
-        try:
-            self.place.call_soon(self.cancel)
-        except LoopGone:
-            return
-        self.wait_for_end(_CANCEL_GRACE)
-
     @property
     def name(self) -> str:
         """The function's name."""
         return name_of(self._function)
+
+    def over_unbegun(self) -> None:
+        self.finish()
 
     # -- on the loop's thread
 

@@ -38,28 +38,21 @@ from typing import Any
 from ..engines import asgiref_notes, contexts, waiting_thread
 from ..engines.gates import Latch, native, new_gate
 from ..engines.home import home
-from ..engines.hosts import Displaceable, bound_call, innermost_host
-from ..engines.ports import Place, Started, in_trio_task
+from ..engines.hosts import Displaceable, bound_call
+from ..engines.ports import Place, in_trio_task
 from ..engines.thread_pool import current_worker
-from ..engines.waiting_thread import WaitingThread
 from ..exceptions import LoopGone, UsageError, WouldDeadlock
-from . import reports
-from .loop_call import NOBODY, enter_task, owners_of_call
+from .loop_call import NOBODY, LoopWait, enter_task
 from .thread_call import name_of
 
 logger = logging.getLogger("bridge.shim")
-
-# How long (seconds) a thread that is itself ended waits for its task to end.
-_CANCEL_GRACE = 2.0
-# For how many looks in a row a loop may not run: it may rest between two `run_until_complete` calls.
-_PATIENCE = 3
 
 _UNSET: Any = object()
 _get_running_loop = asyncio._get_running_loop
 _getpid = os.getpid
 
 
-class Iteration(WaitingThread):
+class Iteration(LoopWait):
     """What the threads and the task of one iteration share.
 
     The lock guards the items, who waits for what, and who is inside; it is held for a few
@@ -72,10 +65,6 @@ class Iteration(WaitingThread):
             does not wait; otherwise they go elsewhere then.
         place: where the task runs.
 
-    Attributes:
-        name: the iterable's, for messages.
-        loop_ident: the loop's thread, once it has begun; 0 before.
-        outer: the wait that the thread was in already, while it waits.
     """
 
     __slots__ = (
@@ -85,37 +74,26 @@ class Iteration(WaitingThread):
         "_begun",
         "_closing",
         "_context",
-        "_error",
-        "_failures",
         "_inside",
         "_items",
         "_iterable",
         "_latch",
         "_let_go",
         "_low",
+        "_name",
         "_opening",
-        "_owners",
         "_parked",
         "_patient",
         "_pid",
         "_read_ahead",
-        "_silence",
-        "_task",
         "_tokens",
-        "loop_ident",
-        "name",
-        "outer",
-        "place",
     )
 
     ident: int
 
     def __init__(self, iterable: AsyncIterable[Any], read_ahead: int, patient: bool, place: Place) -> None:
-        WaitingThread.__init__(self, innermost_host())
-        self.name = name_of_iterable(iterable)
-        self.place = place
-        self.loop_ident = 0
-        self.outer: WaitingThread | None = None
+        LoopWait.__init__(self, place)
+        self._name = name_of_iterable(iterable)
         self._iterable: AsyncIterable[Any] | None = iterable
         self._read_ahead = read_ahead
         self._low = read_ahead // 2
@@ -125,23 +103,25 @@ class Iteration(WaitingThread):
         self._before: contextvars.Context | None = None  # what the context was when it last was the thread's
         self._tokens: dict[contextvars.ContextVar[Any], contextvars.Token[Any]] = {}
         self._items: deque[Any] = deque()
-        self._error: BaseException | None = None
         self._begun = False  # the loop has been told to begin
         self._asked = True  # the thread waits for an item, which may be made whatever was made ahead
         self._inside = False  # a thread is in `take` or `close`, and waits
         self._parked: Any = None  # the task's flag while it waits for room
         self._latch: Latch | None = None  # for a thread that closes while another one is inside
-        self._silence: reports.Silence | None = None
-        self._failures = 0
         self._closing = (
             False  # nothing more is wanted; set on the loop's thread, or by a thread that is ended
         )
         self._let_go = False  # and nobody is there to be told
-        self._task: Started | None = None
         self._at_iterator = False  # the task is inside the iterator's code
         self._opening = False  # the gate is to be opened in the loop's next turn
-        # Where to note the task, to be cancelled with the job of this thread.
-        self._owners = owners_of_call(place.port)
+
+    @property
+    def name(self) -> str:
+        """The iterable's, for messages."""
+        return self._name
+
+    def over_unbegun(self) -> None:
+        self._over()
 
     # -- in the thread
 
@@ -333,25 +313,6 @@ class Iteration(WaitingThread):
         elif not self._gate.acquire(True, waiting_thread.LOOK) and not self.done:
             self._look()
 
-    def _look(self) -> None:
-        """Nothing has come for a second: can it still?"""
-        if self.place.alive():
-            self._failures = 0
-        else:
-            self._failures += 1
-            if self._failures >= _PATIENCE:
-                raise LoopGone(f"the event loop that ran {self.name} has stopped")
-        task = self._task
-        if task is not None and task.done() and not self.done:
-            # Cancelled before its first step, so it never got to say so.
-            self._error = asyncio.CancelledError()
-            self._over()
-            return
-        if self._silence is None:
-            call: Any = self  # it has what a Silence looks at
-            self._silence = reports.Silence(call)
-        self._silence.look()
-
     def _give_up(self, error: BaseException) -> None:
         """The thread is being ended, or the loop has ended: cancel the task, and give it a moment."""
         if self.done:
@@ -361,11 +322,7 @@ class Iteration(WaitingThread):
         self.leave()
         if isinstance(error, LoopGone):
             return
-        try:
-            self.place.call_soon(self._cancel)
-        except LoopGone:
-            return
-        self.wait_for_end(_CANCEL_GRACE)
+        self._cancel_and_wait(self._cancel)
 
     def _carry_back(self) -> None:
         """Set in the thread what the iterator's code has set since the last time."""

@@ -1,8 +1,9 @@
 """The event loop that a process keeps for blocking code that calls async code.
 
 There is one for each `loop_factory`, started at first use and kept until the process ends, so that
-clients and pools of connections survive from call to call. It is the one that `ASGIToWSGI` uses as
-well. At interpreter exit its tasks are cancelled and its generators closed; a forked child has its own.
+clients and pools of connections survive from call to call. `ASGIToWSGI` has loops of its own, as they
+end with its `close`. At interpreter exit the tasks are cancelled and the generators closed; a forked
+child has its own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ _locks: dict[int, Any] = {}
 _registered = False
 
 
+class _KeptLoop(LoopThread):
+    """Those of `LoopThread.shared` belong to others, who end them."""
+
+    _shared: dict[tuple[int, LoopFactory], LoopThread] = {}
+    _inherited: list[LoopThread] = []
+
+
 def persistent_loop(factory: LoopFactory | None = None) -> LoopThread:
     """The loop thread of this process for `factory` (default: `asyncio.new_event_loop`), started.
 
@@ -43,7 +51,7 @@ def persistent_loop(factory: LoopFactory | None = None) -> LoopThread:
 def _take(factory: LoopFactory) -> LoopThread:
     pid = os.getpid()
     lock = _locks.get(pid) or _locks.setdefault(pid, native("allocate_lock")())
-    taken = LoopThread.shared(factory)
+    taken = _KeptLoop.shared(factory)
     try:
         # Not under the lock: under gevent a greenlet waits here, and others of its thread come meanwhile.
         taken.start()

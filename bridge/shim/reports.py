@@ -18,7 +18,7 @@ from ..engines.thread_pool import start_thread
 from ..exceptions import LoopGone
 
 if TYPE_CHECKING:
-    from .loop_call import LoopCall
+    from .loop_call import LoopWait
     from .shared_thread import SharedThread
 
 logger = logging.getLogger("bridge.shim")
@@ -32,7 +32,7 @@ _LOOK = 1.0
 class Silence:
     """Tells of one waiting thread, which calls `look` about once a second."""
 
-    def __init__(self, call: LoopCall) -> None:
+    def __init__(self, call: LoopWait) -> None:
         self._call = call
         self._asked = 0.0  # when the loop was asked for a sign of life; 0 if it has given one
         self._told = False

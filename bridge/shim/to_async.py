@@ -109,12 +109,7 @@ class SyncToAsync(Generic[P, R]):
         if self._thread_sensitive or self._executor is not None:
             self._place(call)
         else:
-            pool = call.pool = self._pool or default_pool()
-            pool.submit(call)
-            if pool.saturated:
-                # A thread that waits further up, perhaps for this very call and as a worker of this pool,
-                # may run it as well as a worker can: so nesting never exhausts a pool.
-                offer(innermost_host(), _Chance(call, pool), must=False)
+            submit_to_pool(call, self._pool or default_pool())
         try:
             await call.flag
         except BaseException:
@@ -166,6 +161,20 @@ class SyncToAsync(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<sync_to_async of {name_of(self.func)}>"
+
+
+def submit_to_pool(call: ThreadCall, pool: ThreadPool) -> None:
+    """Have any worker of a pool run a call of the running task.
+
+    Raises:
+        PoolError: the pool does not take it.
+    """
+    call.pool = pool
+    pool.submit(call)
+    if pool.saturated:
+        # A thread that waits further up, perhaps for this very call and as a worker of this pool,
+        # may run it as well as a worker can: so nesting never exhausts a pool.
+        offer(innermost_host(), _Chance(call, pool), must=False)
 
 
 def _submit(executor: Any, call: ThreadCall) -> None:

@@ -30,6 +30,7 @@ import random
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -278,6 +279,8 @@ class Runner:
         """Run it, and return what was wrong."""
         # Until it has begun, nobody can tell which thread it is.
         asgiref.SyncToAsync.single_thread_executor.submit(int).result()
+        for factory in (None, _loop_of_a_kind):
+            _foreign.update(_tasks_of_trees(persistent_loop(factory).port.loop))
         tree, before = self.tree, set(threading.enumerate())
         try:
             if tree.loop == "thread":
@@ -339,9 +342,9 @@ class Runner:
         if not _comes(lambda: shared_thread.running() is None and not shared_thread.waiting()):
             self.fault("the shared thread does not come to rest")
         for factory in (None, _loop_of_a_kind):
-            at_rest = functools.partial(_has_one_task, persistent_loop(factory).port.loop)
-            if not _comes(at_rest):
-                self.fault(f"tasks are left: {asyncio.all_tasks(persistent_loop(factory).port.loop)}")
+            left = functools.partial(_tasks_of_trees, persistent_loop(factory).port.loop)
+            if not _comes(lambda left=left: not left()):  # type: ignore[misc]
+                self.fault(f"tasks are left: {left()}")
         for thread in set(threading.enumerate()) - before:
             if thread.name.startswith(f"nesting-{self.tree.seed}-") and not thread.name.endswith("-governor"):
                 thread.join(self.hangs)
@@ -670,8 +673,14 @@ def _shared_ident() -> int:
     return (threads[0].ident or 0) if threads else 0
 
 
-def _has_one_task(loop: asyncio.AbstractEventLoop) -> bool:
-    return len(asyncio.all_tasks(loop)) == 1
+_foreign: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _tasks_of_trees(loop: asyncio.AbstractEventLoop) -> set[Any]:
+    """The tasks of a loop that are neither its own nor were there before the first tree."""
+    return {
+        task for task in asyncio.all_tasks(loop) if task not in _foreign and task.get_name() != "bridge-loop"
+    }
 
 
 def _comes(condition: Callable[[], object], seconds: float = HANGS) -> bool:

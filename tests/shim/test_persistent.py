@@ -58,14 +58,16 @@ def test_each_kind_has_its_own(factory: LoopFactory) -> None:
     assert persistent_loop(factory) is not persistent_loop()
 
 
-def test_it_is_the_one_that_adapters_share(factory: LoopFactory) -> None:
-    """`ASGIToWSGI` takes the same from `LoopThread.shared`; whoever comes first."""
+def test_it_is_not_the_one_that_adapters_share(factory: LoopFactory) -> None:
+    """An `ASGIToWSGI` ends its loop, and what its app has left there, by `close` (L-09)."""
+    kept = persistent_loop(factory)
     shared = LoopThread.shared(factory)
     shared.start()
-    assert persistent_loop(factory) is shared
+    assert persistent_loop(factory) is kept is not shared
     shared.release()
-    assert shared.alive(), "it is kept"
-    assert persistent_loop(factory) is shared
+    assert shared.join(PATIENCE)
+    assert kept.alive()
+    assert persistent_loop(factory) is kept
 
 
 def test_objects_of_the_loop_survive_from_call_to_call(factory: LoopFactory) -> None:
