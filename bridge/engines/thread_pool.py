@@ -372,10 +372,11 @@ class _Core:
                 if worker.woken:
                     worker.woken = False
                     self.waking = False
-                if job is not None and self.waiting and self._is_one_too_many(worker, now):
-                    job = None
-                else:
-                    job = self._pop()
+                one_too_many = False
+                if job is not None and self.waiting:
+                    self.average_run += (now - worker.since - self.average_run) * _AVERAGE
+                    one_too_many = self.busy > 1 and self._is_one_too_many(worker, now)
+                job = None if one_too_many else self._pop()
                 if job is None:
                     self.busy -= 1
                     self.hold_until = 0.0  # who submits next has to look whether anybody is awake
@@ -421,13 +422,11 @@ class _Core:
     def _is_one_too_many(self, worker: Worker, now: float) -> bool:
         """Whether the queue moves without this worker, which has ended a job and only costs the others time.
 
-        With the lock held. Only workers that burn CPU are in each other's way; of these, one is
-        enough as long as another one takes jobs.
+        With the lock held, if there is more than one. Only workers that burn CPU are in each other's way;
+        of these, one is enough as long as another one takes jobs.
         """
-        self.average_run += (now - worker.since - self.average_run) * _AVERAGE
         return (
-            self.busy > 1
-            and self.last_taker is not worker
+            self.last_taker is not worker
             and now - self.last_taken < self._standstill()
             and self._burning(now)
         )
