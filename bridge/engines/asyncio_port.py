@@ -125,12 +125,12 @@ class AsyncioPort:
             self._ticking = False
 
     async def shielded(self, flag: asyncio.Future[None]) -> None:
-        anyio = _modules.get("anyio")
-        if anyio is None:
+        scope = getattr(_modules.get("anyio"), "CancelScope", None)
+        if scope is None:
             await flag
         else:
             # AnyIO cancels a task again and again while it is in a cancelled scope.
-            with anyio.CancelScope(shield=True):
+            with scope(shield=True):
                 await flag
 
     def start(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
