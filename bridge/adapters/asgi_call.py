@@ -146,7 +146,8 @@ class ASGICall(Crossing, Host):
         request_host.set(self)
         noted = "asgiref.sync" in sys.modules
         if noted:
-            asgiref_notes.prepare()
+            if asgiref_notes.threadlocal is None:
+                asgiref_notes.prepare()
             asgiref_notes.note_waiting_thread(self)
         try:
             await self._runtime.app(self._scope, self.receive, self.send)
@@ -156,7 +157,7 @@ class ASGICall(Crossing, Host):
         # The call has the context, so the context must not keep the call.
         request_host.set(None)
         if noted:
-            asgiref_notes.note_waiting_thread(None)
+            asgiref_notes.forget_waiting_thread()
         self.over = True
         if self._thread is not None:
             self._thread.close()

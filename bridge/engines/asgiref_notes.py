@@ -21,6 +21,7 @@ threadlocal: Any = None
 _loop_executors: Any = None
 _executors: Any = None  # asgiref's Local with the executor of the thread that waits further up
 _storage: Any = None  # the class of what a Local keeps in its variable; `None` in old versions: a dict
+_nobody: Any = None
 
 variable: ContextVar[Any] | None = None
 """The context variable behind asgiref's note of the waiting thread, if it is where we know it to be."""
@@ -28,7 +29,7 @@ variable: ContextVar[Any] | None = None
 
 def prepare() -> None:
     """Import what the rest needs; done at first use, as `asgiref.sync` is not light."""
-    global SyncToAsync, threadlocal, _executors, _loop_executors, _storage, variable
+    global SyncToAsync, threadlocal, _executors, _loop_executors, _nobody, _storage, variable
     if threadlocal is not None:
         return
     from asgiref import local, sync
@@ -40,6 +41,8 @@ def prepare() -> None:
     if storage is not None and rehome is not None:
         contexts.movers[storage] = rehome
     _storage = storage
+    # Of no thread, so it is the same for all: it is looked at no further.
+    _nobody = None if storage is None else storage(0, {"current": None})
     variable = found if isinstance(found, ContextVar) else None
     _executors = sync.AsyncToSync.executors
     _loop_executors = getattr(sync.AsyncToSync, "loop_thread_executors", {})
@@ -104,6 +107,14 @@ def loop_executor(loop: Any) -> Any:
 def is_noted() -> bool:
     """Whether the current context has a note, if only that no thread waits."""
     return variable is not None and variable.get(None) is not None
+
+
+def forget_waiting_thread() -> None:
+    """Leave a note in the current context that no thread waits."""
+    if _nobody is None:
+        note_waiting_thread(None)
+    elif variable is not None:
+        variable.set(_nobody)
 
 
 def note_waiting_thread(executor: Any) -> None:

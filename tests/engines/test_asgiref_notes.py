@@ -417,3 +417,26 @@ def test_the_executor_of_a_loop_that_asgiref_runs() -> None:
     assert asgiref_notes.loop_executor(None) is None
     assert asgiref_notes.loop_executor(object()) is None
     gc.collect()  # some versions of asgiref let their thread end no earlier
+
+
+def test_a_note_that_is_forgotten_says_that_no_thread_waits() -> None:
+    """To asgiref and to us, in whichever thread the context is used afterwards."""
+    asgiref_notes.prepare()
+
+    def look() -> tuple[Any, bool, Any]:
+        found = getattr(AsyncToSync.executors, "current", None)
+        return asgiref_notes.waiting_thread(), asgiref_notes.is_noted(), found
+
+    def check() -> None:
+        asgiref_notes.note_waiting_thread("somebody")
+        assert look() == ("somebody", asgiref_notes.variable is not None, "somebody")
+        asgiref_notes.forget_waiting_thread()
+        assert look() == (None, asgiref_notes.variable is not None, None)
+
+    context = contextvars.copy_context()
+    context.run(check)
+    seen: list[Any] = []
+    thread = threading.Thread(target=lambda: seen.append(context.run(look)))
+    thread.start()
+    thread.join()
+    assert seen == [(None, asgiref_notes.variable is not None, None)]

@@ -834,9 +834,12 @@ def test_a_thread_of_the_executor_that_is_stuck_does_not_hold_up_the_end(
     eventually(lambda: not threads_named("bridge-executor"), "nor does it wake a loop that is closed")
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.req("L-09")
-def test_a_task_that_refuses_to_end_does_not_hold_up_the_end(factory: LoopFactory) -> None:
+def test_a_task_that_refuses_to_end_does_not_hold_up_the_end(
+    factory: LoopFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All of it is waited for; but on a busy machine the task has to have its turn in it.
+    monkeypatch.setattr(loop_thread_module, "_LAST_STEPS", 0.7)
     refusals = 0
 
     async def refuse() -> None:
