@@ -117,16 +117,18 @@ def test_two_requests_run_at_a_time(wsgi: Any, to_async: Any, to_sync: Any) -> N
     assert len({thread.outcome() for thread in threads}) == 2
 
 
-def test_threads_are_kept_from_request_to_request(wsgi: Any) -> None:
+def test_threads_are_kept_from_request_to_request(wsgi: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what the app keeps for each: as many threads as requests at a time, not as many as requests."""
 
     async def view(receive: Any, send: Any) -> object:
         return await sync_to_async(threading.get_ident)()
 
+    monkeypatch.setattr(call_thread, "_idle_of", {})  # without those of other tests
+    before = set(threading.enumerate())
+
     def all_idle() -> bool:
-        return sum(thread.name == "bridge-call" for thread in threading.enumerate()) <= len(
-            call_thread._idle()
-        )
+        mine = [found for found in set(threading.enumerate()) - before if found.name == "bridge-call"]
+        return len(mine) == len(call_thread._idle())
 
     app = wsgi(answering(view))
     seen = set()
