@@ -155,12 +155,21 @@ class WaitingThread(Host):
             if self._jobs:
                 return False
             self._closed = True
-            return True
+        self._skip_what_is_over()
+        return True
+
+    def _skip_what_is_over(self) -> None:
+        # Tasks that outlive this wait keep it, and what is above; of that, what is over is of no use.
+        above = self.above
+        while above is not None and above.over:
+            above = above.above
+        self.above = above
 
     def leave(self) -> None:
         """Take no more jobs, and displace those that are there."""
         with self._lock:
             self._closed = True
             jobs, self._jobs = self._jobs, deque()
+        self._skip_what_is_over()
         for job, _ in jobs:
             job.displaced()

@@ -457,6 +457,17 @@ class HTTP2(_Exchanges):
             self._receive()
         return self._head
 
+    def _give_back(self, size: int) -> None:
+        """Tell the server that it may send as much again."""
+        try:
+            if self._ended or self._reset:
+                self._h2.increment_flow_control_window(size)
+            else:
+                self._h2.acknowledge_received_data(size, self._stream)
+        except h2.exceptions.ProtocolError:
+            return  # it has ended the connection (GOAWAY), and sends nothing more
+        self._flush()
+
     def read(self) -> bytes:
         """The next bytes of the body; `b""` at its end. Only what is read here opens the windows again.
 
@@ -466,12 +477,8 @@ class HTTP2(_Exchanges):
         while True:
             while self._pieces:
                 data, size = self._pieces.pop(0)
-                if size and not self._ended and not self._reset:
-                    self._h2.acknowledge_received_data(size, self._stream)
-                    self._flush()
-                elif size:
-                    self._h2.increment_flow_control_window(size)
-                    self._flush()
+                if size:
+                    self._give_back(size)
                 if data:
                     return data
             if self._reset:
