@@ -466,7 +466,10 @@ class HTTP2(_Exchanges):
                 self._h2.acknowledge_received_data(size, self._stream)
         except h2.exceptions.ProtocolError:
             return  # it has ended the connection (GOAWAY), and sends nothing more
-        self._flush()
+        try:
+            self._flush()
+        except OSError:
+            pass  # nor does it read: what it has sent before can be read all the same
 
     def read(self) -> bytes:
         """The next bytes of the body; `b""` at its end. Only what is read here opens the windows again.
