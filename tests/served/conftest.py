@@ -68,6 +68,23 @@ class Served:
         except AssertionError as error:
             raise AssertionError(f"{error}; the ledger holds {seen}") from None
 
+    def until_quiet(self, pool: str) -> None:
+        """Wait until a pool has no other job than the one that answers the question.
+
+        An app's `close()` is noted before its worker is through with the job.
+        """
+        seen: dict[str, Any] = {}
+
+        def holds() -> bool:
+            nonlocal seen
+            seen = self.get("/pools").json()[pool]
+            return (seen["busy"], seen["streaming"], seen["queued"]) == (1, 0, 0)
+
+        try:
+            wait_until(holds, 10.0, f"the pool {pool!r} is quiet")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it has {seen}") from None
+
     def settled(self, key: str, name: str) -> int:
         """A count of the ledger's entry `key`, once it has stopped growing for a while."""
         return settled(lambda: int(self.probe(key).get(name, 0)), f"{name} of {key} no longer grows")
