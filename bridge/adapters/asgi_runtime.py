@@ -12,10 +12,8 @@ bounded, and a little longer than all of them together.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -23,6 +21,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..engines.crossing import TAKE
+from ..engines.exit_hooks import before_executors_end
 from ..engines.gates import Latch, native, patched_late
 from ..engines.loop_thread import LoopThread
 from ..exceptions import AdapterClosed, BridgeError, LoopGone, StartupFailed, UsageError
@@ -358,24 +357,12 @@ _registered = False
 
 
 def _close_at_exit(runtime: Runtime) -> None:
-    """Close `runtime` at interpreter exit, before executors are torn down (L-10).
-
-    A plain `atexit` function would come too late: the executors that a shutdown may need are closed
-    before, by the hooks that `threading` calls, last registered first, while threads can still be
-    started. Hence the import: it registers the executors' own.
-    """
+    """Close `runtime` at interpreter exit, before the executors that a shutdown may need end (L-10)."""
     global _registered
     _running.add(runtime)
-    if _registered:
-        return
-    import concurrent.futures.thread  # noqa: F401
-
-    register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
-    try:
-        register(_close_all)
-    except RuntimeError:
-        return  # the interpreter is exiting already: no request will follow
-    _registered = True
+    if not _registered:
+        # If it is exiting already, no request will follow.
+        _registered = before_executors_end(_close_all)
 
 
 def _close_all() -> None:

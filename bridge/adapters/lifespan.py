@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Sequence
-from typing import Any, cast
+from typing import cast
 
-from ..engines import asgiref_notes
+from ..engines.home import enter
 from ..engines.offload import run_in_new_thread, run_in_pool
 from ..engines.ports import Port
 from ..engines.thread_pool import ThreadPool
@@ -69,11 +69,11 @@ async def _call_hook(hook: Hook, port: Port, pool: ThreadPool) -> None:
     if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__):
         await cast("Awaitable[object]", hook())
     else:
-        await run_in_pool(pool, port, functools.partial(_in_worker, hook, port.loop))
+        await run_in_pool(pool, port, functools.partial(_in_worker, hook, port))
 
 
-def _in_worker(hook: Hook, loop: Any) -> None:
-    asgiref_notes.enter(loop)
+def _in_worker(hook: Hook, port: Port) -> None:
+    enter(port)
     hook()
 
 

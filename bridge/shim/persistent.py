@@ -9,11 +9,10 @@ child has its own.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-import threading
 from typing import Any
 
+from ..engines.exit_hooks import before_executors_end
 from ..engines.gates import native
 from ..engines.loop_thread import LoopFactory, LoopThread
 
@@ -75,14 +74,7 @@ def _register() -> None:
     if _registered:
         return
     _registered = True
-    # Before executors are torn down, which the end of a loop may need: see `adapters.asgi_runtime`.
-    import concurrent.futures.thread  # noqa: F401
-
-    register = getattr(threading, "_register_atexit", atexit.register)
-    try:
-        register(_end_all)
-    except RuntimeError:
-        pass  # the interpreter is exiting already
+    before_executors_end(_end_all)  # the end of a loop may need one
 
 
 def _end_all() -> None:
