@@ -113,6 +113,9 @@ class _Waiter(threading.Thread):
 def load_here() -> Any:
     """The app, in a worker of uWSGI's. It ends the worker, and says why, if there is none."""
     uwsgi: Any = importlib.import_module("uwsgi")  # it is there inside uWSGI alone
+    # If another worker has found that there is no app, the master interrupts this one, which may still
+    # be importing it: then no traceback. uWSGI's own handler takes over once the app is there.
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(_NO_APP))
     order, report = Order.from_environment(), Report.from_environment()
     try:
         loaded = report.load(order)

@@ -21,6 +21,7 @@ class Upstream:
         self.url = ""
         self.connections = 0
         self.requests: list[str] = []
+        self._open: set[asyncio.StreamWriter] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="upstream")
 
@@ -47,9 +48,14 @@ class Upstream:
         self._ready.set()
         await self._stop.wait()
         server.close()
+        for writer in self._open:
+            writer.close()
+        while self._open:
+            await asyncio.sleep(0)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._open.add(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 path = head.split(b" ", 2)[1].decode()
@@ -61,3 +67,4 @@ class Upstream:
             pass  # the client has closed its connection
         finally:
             writer.close()
+            self._open.discard(writer)
