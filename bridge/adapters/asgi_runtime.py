@@ -133,8 +133,7 @@ class Runtime:
                     logger.error("%s", late)
             else:
                 self._report(LoopGone("the event loop has ended during startup"))
-            if self._host is not None:
-                self._submit(self._host.cancel)
+            self._submit(self._cancel_startup)
         if self._failure is not None:
             raise type(self._failure)(*self._failure.args) from self._failure.__cause__
 
@@ -172,13 +171,18 @@ class Runtime:
 
     def _start_lifespan(self) -> None:
         # On the loop's thread, as asyncio's events belong to the loop that they are made on.
-        if self._closed:
-            return
+        if self._closed or self._started.is_set:
+            return  # it is too late: nobody would wait for it, nor end it
         try:
             self._host = LifespanHost(self.app, required=self.settings.lifespan == "on", started=self._report)
             self._host.start()
         except BaseException as error:
             self._report(StartupFailed(f"the app's lifespan could not be started: {error!r}"))
+
+    def _cancel_startup(self) -> None:
+        # On the loop's thread, so it has begun by now or never will.
+        if self._host is not None:
+            self._host.cancel()
 
     def _report(self, failure: BridgeError | None) -> bool:
         """The startup has ended, well or not; return whether this is the first to say so. From any thread."""

@@ -7,6 +7,7 @@ import contextvars
 import logging
 import os
 import sys
+from _thread import get_ident
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -29,10 +30,22 @@ class AsyncioPort:
     Flags are plain futures of that loop. `_due` is filled by any thread and emptied by the loop's;
     `_scheduled` tells whether an emptying is on its way. It is cleared *before* the emptying, so a
     thread that still sees it set knows that its flag will be seen; a thread that sees it cleared
-    schedules another, which at worst finds nothing to do.
+    schedules another, which at worst finds nothing to do. `_scheduling` is the thread that has set it
+    and is about to schedule: a signal handler or a finalizer that has interrupted just that must not
+    rely on it, as it goes on only when they are through.
     """
 
-    __slots__ = ("_callbacks", "_due", "_old", "_pid", "_scheduled", "_ticking", "_young", "loop")
+    __slots__ = (
+        "_callbacks",
+        "_due",
+        "_old",
+        "_pid",
+        "_scheduled",
+        "_scheduling",
+        "_ticking",
+        "_young",
+        "loop",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -40,6 +53,7 @@ class AsyncioPort:
         self._due: deque[asyncio.Future[None]] = deque()
         self._callbacks: deque[Callable[[], object]] = deque()
         self._scheduled = False
+        self._scheduling = 0
         self._young: set[asyncio.Future[None]] = set()
         self._old: set[asyncio.Future[None]] = set()
         self._ticking = False
@@ -57,27 +71,35 @@ class AsyncioPort:
 
     def wake(self, flag: asyncio.Future[None]) -> None:
         self._due.append(flag)
-        if not self._scheduled:
+        if not self._scheduled or (self._scheduling and self._interrupted_scheduling()):
             self._schedule()
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         self._callbacks.append(callback)
         # What was scheduled just before the end will not run: then the loop itself says that it is closed.
-        if not self._scheduled or self.loop.is_closed():
+        if not self._scheduled or self._interrupted_scheduling() or self.loop.is_closed():
             self._schedule()
 
+    def _interrupted_scheduling(self) -> bool:
+        return self._scheduling != 0 and self._scheduling == get_ident()
+
     def _schedule(self) -> None:
+        caller = self._scheduling = get_ident()  # first, or an interruption would find but the other one
         self._scheduled = True
         try:
-            self.loop.call_soon_threadsafe(self._raise_due)
+            # Not in the caller's Context: what callbacks start (lifespan, timers) outlives the caller.
+            self.loop.call_soon_threadsafe(self._raise_due, context=contextvars.Context())
         except RuntimeError:
             self._scheduled = False
             self._due.clear()
             self._callbacks.clear()
-            raise LoopGone("the event loop of this request is closed") from None
+            raise LoopGone("the event loop is closed") from None
         except BaseException:
             self._scheduled = False  # or no later flag would ever be raised
             raise
+        finally:
+            if self._scheduling == caller:
+                self._scheduling = 0
 
     def _raise_due(self) -> None:
         self._scheduled = False

@@ -21,11 +21,9 @@ out; a thread that never comes to run (no memory; a host that stops threads) is 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -81,10 +79,6 @@ class LoopThread:
         self._stop: asyncio.Future[None] | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._error: BaseException | None = None
-        self._callbacks: deque[Callable[[], object]] = deque()
-        # Not the caller's: what callbacks start (lifespan, timers) outlives it.
-        self._context = contextvars.Context()
-        self._scheduled = False
         self._users = 0
         self.port: AsyncioPort
         if running is not None:
@@ -314,30 +308,9 @@ class LoopThread:
         Raises:
             LoopGone: the loop is closed.
         """
-        self._callbacks.append(callback)
-        # What was scheduled just before the end will not run: then the loop itself says that it is closed.
-        if not self._scheduled or self.port.loop.is_closed():
-            self._scheduled = True
-            try:
-                self.port.loop.call_soon_threadsafe(self._run, context=self._context)
-            except RuntimeError:
-                self._scheduled = False
-                raise LoopGone("the event loop is closed") from None
-            except BaseException:
-                self._scheduled = False  # or no later callback would ever run
-                raise
+        self.port.call_soon(callback)
 
     call_soon = submit
-
-    def _run(self) -> None:
-        # Cleared first: whoever still sees it set has its callback run below.
-        self._scheduled = False
-        callbacks = self._callbacks
-        while callbacks:
-            try:
-                callbacks.popleft()()
-            except BaseException:  # or those behind it would wait for the next `submit`
-                logger.exception("a callback on the event loop raised")
 
     def __repr__(self) -> str:
         state = "alive" if self.alive() else "ended" if self._ended.is_set else "not started"

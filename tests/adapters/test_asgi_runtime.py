@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from support.asgi_apps import Lifespan, no_complaints, no_loop_left
 from support.drive import Signal
-from support.engines import Thread, eventually
+from support.engines import PATIENCE, Thread, eventually
 
 from bridge.adapters import asgi_runtime
 from bridge.adapters.asgi_runtime import Runtime, Settings
 from bridge.engines import gates
+from bridge.engines.loop_thread import LoopThread
 from bridge.exceptions import AdapterClosed, LoopGone, StartupFailed, UsageError
 
 SETTINGS = Settings(
@@ -83,6 +84,36 @@ def test_the_time_for_startup_runs_from_its_begin() -> None:
         with pytest.raises(StartupFailed):
             first.outcome()
         runtime.close()
+
+
+def test_a_startup_that_is_over_before_the_loop_has_come_to_it_does_not_begin() -> None:
+    """The loop is busy with something else for longer than `startup_timeout`."""
+    app = Lifespan()
+
+    def factory() -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+    busy, may_go_on = threading.Event(), threading.Event()
+
+    def something_else() -> None:
+        busy.set()
+        may_go_on.wait(PATIENCE)
+
+    with no_loop_left():
+        shared = LoopThread.shared(factory)
+        shared.start()
+        shared.submit(something_else)
+        assert busy.wait(PATIENCE)
+        runtime = make(app, loop_factory=factory, startup_timeout=0.05)
+        with pytest.raises(StartupFailed):
+            runtime.enter()
+        may_go_on.set()
+        looked = threading.Event()
+        shared.submit(looked.set)  # behind what was to begin it
+        assert looked.wait(PATIENCE)
+        assert app.log == []
+        runtime.close()
+        shared.release()
 
 
 def test_a_waiter_that_is_interrupted_leaves_the_startup_to_the_others() -> None:

@@ -792,9 +792,9 @@ class CountingLoop:
         self._loop = loop
         self.wakes = 0
 
-    def call_soon_threadsafe(self, *args: Any) -> Any:
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> Any:
         self.wakes += 1
-        return self._loop.call_soon_threadsafe(*args)
+        return self._loop.call_soon_threadsafe(*args, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
