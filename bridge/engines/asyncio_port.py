@@ -89,13 +89,13 @@ class AsyncioPort:
         try:
             # Not in the caller's Context: what callbacks start (lifespan, timers) outlives the caller.
             self.loop.call_soon_threadsafe(self._raise_due, context=contextvars.Context())
-        except RuntimeError:
-            self._scheduled = False
-            self._due.clear()
-            self._callbacks.clear()
-            raise LoopGone("the event loop is closed") from None
-        except BaseException:
+        except BaseException as error:
             self._scheduled = False  # or no later flag would ever be raised
+            # A RecursionError is a RuntimeError, too.
+            if isinstance(error, RuntimeError) and self.loop.is_closed():
+                self._due.clear()
+                self._callbacks.clear()
+                raise LoopGone("the event loop is closed") from None
             raise
         finally:
             if self._scheduling == caller:

@@ -180,7 +180,7 @@ def test_cancelled_flags_among_those_due_are_passed_over(loop: str) -> None:
     run(main, loop)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), RecursionError()], ids=repr)
 def test_a_wake_up_that_fails_does_not_silence_the_next(loop: str, error: BaseException) -> None:
     async def main() -> None:
         spy, port = spied()
@@ -557,7 +557,7 @@ def test_what_was_to_run_when_the_loop_was_closed_is_told_to_the_next_who_asks(l
     assert not port._callbacks
 
 
-@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), RecursionError()], ids=repr)
 def test_a_callback_whose_wake_up_fails_runs_with_the_next(loop: str, error: BaseException) -> None:
     async def main() -> None:
         spy, port = spied()
