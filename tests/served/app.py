@@ -23,10 +23,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 from wsgiref.validate import validator
 
-from flask import Flask, Response, jsonify, request
 from served.content import PIECE
 from support.served import die_with_parent
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from bridge import WSGIToASGI
 from bridge.types import Environ, Message, Receive, Scope, Send, WSGIApp
@@ -356,49 +354,29 @@ def raw(environ: Environ, start_response: Start) -> Body:
     return chosen(environ, start_response)
 
 
-flask_app = Flask(__name__)
+def flask(environ: Environ, start_response: Start) -> Body:
+    """The same for Flask, which is loaded when it is asked for: most of these servers never are."""
+    from served.flask_site import flask_app
 
-
-@flask_app.route("/hello", methods=["GET"])
-def flask_hello() -> str:
-    return "hello from Flask"
-
-
-@flask_app.route("/empty")
-def flask_empty() -> tuple[str, int]:
-    return "", 204
-
-
-@flask_app.route("/upload", methods=["POST"])
-def flask_upload() -> Response:
-    """What Flask sees of a body: its size, its form, its files."""
-    key = request.args.get("key", "flask-upload")
-    LEDGER.count(key, "started")
-    try:
-        files = {name: len(file.read()) for name, file in request.files.items()}
-        form = request.form.to_dict()
-        size = len(request.get_data())
-    except OSError as error:
-        LEDGER.count(key, f"failed:{type(error).__name__}")
-        raise
-    LEDGER.count(key, "complete")
-    return jsonify(form=form, files=files, size=size)
-
-
-@flask_app.route("/cookies")
-def flask_cookies() -> Response:
-    return jsonify(dict(request.cookies))
-
-
-@flask_app.route("/fail")
-def flask_fail() -> str:
-    raise Deliberate("in a Flask view")
+    return flask_app(environ, start_response)
 
 
 # Flask stays outside the validator: Werkzeug calls `read()`, and the validator insists on a size, though
 # PEP 3333 lets the app leave it out ("Input and Error Streams"). `/bare` is for what depends on the type
 # of the iterable, which the validator hides.
-everything: WSGIApp = DispatcherMiddleware(validator(raw), {"/flask": flask_app, "/bare": raw})
+MOUNTED: dict[str, WSGIApp] = {"/flask": flask, "/bare": raw}
+validated: WSGIApp = validator(raw)
+
+
+def everything(environ: Environ, start_response: Start) -> Body:
+    """A mounted app, or the probes inside the validator."""
+    path = environ["PATH_INFO"]
+    for prefix, mounted in MOUNTED.items():
+        if path.startswith(prefix + "/"):
+            environ["SCRIPT_NAME"] += prefix
+            environ["PATH_INFO"] = path[len(prefix) :]
+            return mounted(environ, start_response)
+    return validated(environ, start_response)
 
 
 def on_startup() -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from served.servers import GRACE, SERVERS, Server
 from served.wire import TIMEOUT, Client
-from support.served import RunningServer, run_server, settled, wait_until
+from support import watching
+from support.served import RunningServer, run_server, settled
 
 _SHOWN_LINES = 120
 
@@ -52,46 +53,33 @@ class Served:
         found: dict[str, Any] = self.get(f"/probe?key={key}").json()
         return found
 
-    def until(
-        self, key: str, what: str, condition: Callable[[dict[str, Any]], bool], timeout: float = 10.0
-    ) -> None:
-        """Wait until the ledger's entry `key` meets a condition."""
-        seen: dict[str, Any] = {}
-
-        def holds() -> bool:
-            nonlocal seen
-            seen = self.probe(key)
-            return condition(seen)
-
-        try:
-            wait_until(holds, timeout, what)
-        except AssertionError as error:
-            raise AssertionError(f"{error}; the ledger holds {seen}") from None
+    def until(self, key: str, what: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait until the ledger's entry `key` meets a condition; return it."""
+        return watching.until(lambda: self.probe(key), condition, what)
 
     def until_quiet(self, pool: str) -> None:
         """Wait until a pool has no other job than the one that answers the question.
 
         An app's `close()` is noted before its worker is through with the job.
         """
-        seen: dict[str, Any] = {}
-
-        def holds() -> bool:
-            nonlocal seen
-            seen = self.get("/pools").json()[pool]
-            return (seen["busy"], seen["streaming"], seen["queued"]) == (1, 0, 0)
-
-        try:
-            wait_until(holds, 10.0, f"the pool {pool!r} is quiet")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; it has {seen}") from None
+        watching.until(
+            lambda: self.get("/pools").json()[pool],
+            lambda stats: (stats["busy"], stats["streaming"], stats["queued"]) == (1, 0, 0),
+            f"the pool {pool!r} is quiet",
+        )
 
     def settled(self, key: str, name: str) -> int:
         """A count of the ledger's entry `key`, once it has stopped growing for a while."""
-        return settled(lambda: int(self.probe(key).get(name, 0)), f"{name} of {key} no longer grows")
+        count = watching.at_leisure(lambda: int(self.probe(key).get(name, 0)))
+        return settled(count, f"{name} of {key} no longer grows")
 
     def release(self, key: str) -> None:
         """Open the app's gate `key`."""
         self.get(f"/release?key={key}")
+
+    def terminate(self) -> None:
+        """Send SIGTERM, as soon as the server handles it."""
+        watching.terminate(self.running)
 
 
 @pytest.fixture(

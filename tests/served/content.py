@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import cache
 
 PIECE = bytes(range(256)) * 256
 """64 KiB in which every byte value occurs."""
@@ -10,6 +11,7 @@ PIECE = bytes(range(256)) * 256
 MIB = 1 << 20
 
 
+@cache
 def checksum(pieces: int) -> int:
     """CRC-32 of that many pieces in a row."""
     value = 0

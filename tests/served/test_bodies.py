@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -10,27 +11,21 @@ import pytest
 from served.conftest import Served
 from served.content import MIB, PIECE, checksum
 from served.servers import Limit
-from served.wire import HTTP1, TIMEOUT, Client, Response
+from served.wire import HTTP1, TIMEOUT, Client
 from support.served import settled
 
 # How much the resident memory of all processes of a server may grow during a transfer of any size: what
 # the adapter may hold (64 KiB pre-buffer, 256 KiB ahead) is little; the rest is for the servers' own
 # buffers and what the allocator keeps.
 FLAT = 8 * MIB
+# How much a server that takes whatever the app sends may have in memory at a time, in responses: one in its
+# buffer, which is copied when it grows.
+COPIES = 2.5
 
 
 def send_pieces(client: Client, pieces: int) -> None:
     for _ in range(pieces):
         client.send(PIECE)
-
-
-def receive_all(client: Client) -> tuple[int, int]:
-    """Size and checksum of a body, which is not kept."""
-    size = value = 0
-    for piece in iter(client.read, b""):
-        size += len(piece)
-        value = zlib.crc32(piece, value)
-    return size, value
 
 
 @pytest.mark.req("E-36", "E-38")
@@ -88,15 +83,10 @@ def test_all_bytes_are_there_before_the_stream_ends(server: Served) -> None:
     client = server.connect()
     client.start("POST", "/upload", length=3)
     client.send(b"abc")
-    client.sock.settimeout(0.5)
-    response: Response | None
-    try:
-        response = client.response()
-    except TimeoutError:
-        response = None
-    client.sock.settimeout(TIMEOUT)
+    if server.spec.http2:
+        time.sleep(0.3)  # enough for a response that comes too early; if not, it comes in time
     client.end()
-    response = response or client.response()
+    response = client.response()
     assert response.json() == {"size": 3, "crc": zlib.crc32(b"abc")}
     assert client.get("/hello").body == b"hello"
 
@@ -156,7 +146,7 @@ def test_streams_of_any_grain(server: Served, client: Client, key: str, size: in
 @pytest.mark.req("W-17")
 def test_a_client_that_does_not_read_stops_the_app(server: Served, key: str) -> None:
     """The app gets a few MiB ahead of a stalled client, most of them in the kernel, then waits."""
-    pieces = 48 * MIB // len(PIECE)
+    pieces = 32 * MIB // len(PIECE)
     client = server.connect(receive_buffer=65536)
     client.start("GET", f"/stream?key={key}&count={pieces}")
     client.head()
@@ -166,14 +156,14 @@ def test_a_client_that_does_not_read_stops_the_app(server: Served, key: str) -> 
         ahead = server.settled(key, "bytes")
         assert ahead < 16 * MIB
         assert "exhausted" not in server.probe(key)
-    assert receive_all(client) == (pieces * len(PIECE), checksum(pieces))
+    assert client.rest_checked() == (pieces * len(PIECE), checksum(pieces))
     server.until(key, "closed", lambda entry: entry.get("closed") == 1)
 
 
 @pytest.mark.req("E-41")
 def test_an_app_that_does_not_read_stops_the_client(server: Served, key: str) -> None:
     """The client gets a few MiB ahead of an app that does not read, mostly in the kernel, then waits."""
-    pieces = 48 * MIB // len(PIECE)
+    pieces = 32 * MIB // len(PIECE)
     client = server.connect(send_buffer=65536)
     client.start("POST", f"/upload?key={key}&gated=1", length=pieces * len(PIECE))
     sent = 0
@@ -222,15 +212,15 @@ def test_large_upload_in_flat_memory(server: Served, record_property: Callable[[
 def test_large_download_in_flat_memory(
     server: Served, key: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """200 MiB go down, and the server's memory stays within FLAT of what it was."""
+    """64 MiB go down, and the server's memory stays within FLAT of what it was."""
     client = server.connect()
-    small, large = 4 * MIB // len(PIECE), 200 * MIB // len(PIECE)
+    small, large = 4 * MIB // len(PIECE), 64 * MIB // len(PIECE)
     for pieces in (small, large):
         idle = server.running.memory().now
         server.running.reset_peak()
         client.start("GET", f"/stream?key={key}&count={pieces}&length=1")
         client.head()
-        assert receive_all(client) == (pieces * len(PIECE), checksum(pieces))
+        assert client.rest_checked() == (pieces * len(PIECE), checksum(pieces))
     growth = server.running.memory().peak - idle
     record_property("growth_mib", growth / MIB)
-    assert growth < FLAT + (1.5 * large * len(PIECE) if server.spec.lacks(Limit.NO_BACK_PRESSURE) else 0)
+    assert growth < FLAT + (COPIES * large * len(PIECE) if server.spec.lacks(Limit.NO_BACK_PRESSURE) else 0)

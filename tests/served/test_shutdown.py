@@ -11,12 +11,13 @@ from served.conftest import Starter
 from served.servers import Limit
 from served.wire import TIMEOUT, Truncated
 from support.served import HOST, wait_until
+from support.watching import PATIENCE
 
 # Seconds for requests in flight, more than any of these tests needs.
 LONG_GRACE = 20
 # A server has to be gone this long (seconds) after SIGTERM, whatever its threads do: its grace, its own
 # rounds of polling, one second of the adapter's shutdown_timeout, the interpreter's end on a busy machine.
-GONE_WITHIN = 12.0
+GONE_WITHIN = 20.0
 
 
 class Home:
@@ -57,11 +58,11 @@ def test_a_request_in_flight_completes(start: Starter, home: Home) -> None:
     """After SIGTERM: no new connection, the running request is answered, the hook runs, it exits."""
     with start(grace=LONG_GRACE) as server:
         idle = server.connect()
-        assert idle.get("/flask/hello").status == 200
+        assert idle.get("/hello").status == 200
         client = server.connect()
         client.start("GET", f"/call-home?port={home.port}")
         home.await_call()
-        server.running.terminate()
+        server.terminate()
         if server.spec.lacks(Limit.NO_GRACE):
             with pytest.raises(Truncated):
                 client.response()
@@ -71,7 +72,7 @@ def test_a_request_in_flight_completes(start: Starter, home: Home) -> None:
                 while idle.sock.recv(65536):  # it says goodbye to a connection without a request
                     pass
             else:
-                wait_until(lambda: not server.running.accepts(), 10.0, "the server refuses connections")
+                wait_until(lambda: not server.running.accepts(), PATIENCE, "the server refuses connections")
             home.release()
             try:
                 response = client.response()
@@ -102,7 +103,7 @@ def test_streams_and_stuck_threads_do_not_keep_it_alive(start: Starter, home: Ho
         stuck.start("GET", f"/call-home?port={home.port}")
         home.await_call()
         server.until(key, "both streams run", lambda entry: entry.get("started") == 2)
-        server.running.terminate()
+        server.terminate()
         with pytest.raises((Truncated, OSError)):
             reading.rest()
         if server.spec.lacks(Limit.HELD_BY_STALLED):

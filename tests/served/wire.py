@@ -16,6 +16,7 @@ import io
 import json
 import socket
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -111,6 +112,14 @@ class _Exchanges:
             Truncated: it is not complete.
         """
         return b"".join(iter(self.read, b""))
+
+    def rest_checked(self) -> tuple[int, int]:
+        """Size and CRC-32 of what is left of the body, which is not kept."""
+        size = value = 0
+        for piece in iter(self.read, b""):
+            size += len(piece)
+            value = zlib.crc32(piece, value)
+        return size, value
 
     def request(
         self,

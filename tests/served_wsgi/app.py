@@ -29,7 +29,6 @@ from urllib.parse import parse_qsl
 from wsgiref.validate import validator
 
 from served.content import PIECE
-from served_wsgi.servers import PAUSE
 from support.served import HOST, die_with_parent
 
 from bridge import ASGIToWSGI
@@ -44,6 +43,8 @@ DIRECTORY = Path(os.environ["PROBE_DIRECTORY"])
 
 # No wait in the app is longer than this, so that a failed test leaves nothing behind for long.
 PATIENCE = 30.0
+# Between two looks at a gate from a thread (seconds).
+PAUSE = 0.05
 
 
 def record(event: str) -> None:
@@ -314,8 +315,10 @@ async def background(request: Request) -> None:
     try:
         await LEDGER.wait(key)
         LEDGER.count(key, "done")
-    finally:
         record(f"background ends {key}")
+    except asyncio.CancelledError:
+        record(f"background is cancelled {key}")
+        raise
 
 
 TASKS: set[asyncio.Task[None]] = set()
@@ -360,11 +363,22 @@ async def together(request: Request) -> None:
 
 
 async def slow(request: Request) -> None:
-    """Takes a while: asleep on the loop, or in a thread as `def` endpoints of frameworks do."""
+    """Waits at its gate: on the loop, or asleep in a thread as `def` endpoints of frameworks are."""
+    key = request.key
+    loop = asyncio.get_running_loop()
+    gate = LEDGER.gate(key)
+
+    def sleep_before_it() -> None:
+        loop.call_soon_threadsafe(LEDGER.count, key, "asleep")
+        until = time.monotonic() + PATIENCE
+        while not gate.is_set() and time.monotonic() < until:
+            time.sleep(PAUSE)
+
     if request.last == "thread":
-        await asyncio.get_running_loop().run_in_executor(request.scope["state"]["pool"], time.sleep, PAUSE)
+        await loop.run_in_executor(request.scope["state"]["pool"], sleep_before_it)
     else:
-        await asyncio.sleep(PAUSE)
+        LEDGER.count(key, "asleep")
+        await LEDGER.wait(key)
     await request.answer(b"slow")
 
 

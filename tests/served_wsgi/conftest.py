@@ -22,7 +22,8 @@ import pytest
 from _pytest.mark import ParameterSet
 from served.wire import HTTP1, TIMEOUT, Response, Truncated
 from served_wsgi.servers import GRACE, SERVERS, Limit, Server
-from support.served import HOST, RunningServer, run_server, settled, wait_until
+from support import watching
+from support.served import HOST, RunningServer, run_server, settled
 
 _SHOWN_LINES = 120
 
@@ -117,26 +118,22 @@ class Served:
             except (OSError, ValueError):
                 pass  # it has just ended
 
-    def until(
-        self, key: str, what: str, condition: Callable[[dict[str, Any]], bool], timeout: float = 10.0
-    ) -> dict[str, Any]:
+    def until(self, key: str, what: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the ledger's entry `key` meets a condition; return it."""
-        seen: dict[str, Any] = {}
+        return watching.until(lambda: self.probe(key), condition, what)
 
-        def holds() -> bool:
-            nonlocal seen
-            seen = self.probe(key)
-            return condition(seen)
-
-        try:
-            wait_until(holds, timeout, what)
-        except AssertionError as error:
-            raise AssertionError(f"{error}; the ledger holds {seen}") from None
-        return seen
+    def until_recorded(self, event: str) -> None:
+        """Wait until the app has recorded an event."""
+        watching.until(self.recorded, lambda recorded: event in recorded, f"{event!r} is recorded")
 
     def settled(self, key: str, name: str) -> int:
         """A count of the ledger's entry `key`, once it has stopped growing for a while."""
-        return settled(lambda: int(self.probe(key).get(name, 0)), f"{name} of {key} no longer grows")
+        count = watching.at_leisure(lambda: int(self.probe(key).get(name, 0)))
+        return settled(count, f"{name} of {key} no longer grows")
+
+    def terminate(self) -> None:
+        """Send SIGTERM, as soon as the server and the processes of the app handle it."""
+        watching.terminate(self.running, self.processes())
 
     def recorded(self) -> list[str]:
         """What the app has recorded, in all processes, without their numbers."""

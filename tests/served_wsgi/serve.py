@@ -43,7 +43,10 @@ def waitress(application: Any, port: int, grace: int) -> None:
 def cheroot(application: Any, port: int, grace: int) -> None:
     from cheroot.wsgi import Server
 
-    server = Server((HOST, port), application, numthreads=THREADS, shutdown_timeout=1)
+    # A client that reads nothing holds its thread, and with it the process, for `timeout`, which is also how
+    # long a connection may idle.
+    timeout = max(grace, 5)
+    server = Server((HOST, port), application, numthreads=THREADS, shutdown_timeout=1, timeout=timeout)
     # SystemExit might come while the main thread hands a connection to the others, one of which would then
     # never be told to end. `stop()` waits for all of them without a bound; hence the one here.
     stopping = threading.Thread(target=server.stop)

@@ -19,9 +19,9 @@ from types import MappingProxyType
 
 from support.served import HOST
 
-# Seconds that servers which know such an option give to requests in flight when they are stopped. More
-# than they need, as Gunicorn's gevent worker looks only once a second whether it is to end.
-GRACE = 5
+# Seconds that servers which know such an option give to requests in flight when they are stopped, and to
+# what the app does besides: more than any test needs, however busy the machine is.
+GRACE = 20
 # Seconds that a connection may idle, more than any test leaves it.
 KEEP_ALIVE = "60"
 # Requests at a time, where the server has threads.
@@ -29,8 +29,6 @@ THREADS = "16"
 
 # Processes, in the tests on several.
 WORKERS = 3
-# Seconds that the app's slow probe takes.
-PAUSE = 0.3
 
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -173,6 +171,8 @@ def _mod_wsgi(target: str, port: int, grace: int) -> Sequence[str]:
         *("--host", HOST, "--port", str(port), "--server-root", "apache", "--log-to-terminal"),
         *("--processes", "1", "--threads", THREADS, "--shutdown-timeout", str(grace)),
         *("--keep-alive-timeout", KEEP_ALIVE, "--chunked-request", "--limit-request-body", "0"),
+        # So long, at most, Apache waits for a request in its daemon process before it tells that to end.
+        *("--socket-timeout", str(max(grace, 5))),
     ]
 
 

@@ -259,6 +259,6 @@ def test_a_background_task_does_not_hold_the_client(server: Served, client: HTTP
     response = client.get(f"/background?key={key}")
     assert response.body == b"answered"
     server.serves_on(client, response)
-    assert server.probe(key) == {"working": 1}
+    server.until(key, "the work goes on", lambda entry: entry == {"working": 1})
     server.release(key)
     server.until(key, "the work has ended", lambda entry: entry.get("done") == 1)
