@@ -8,6 +8,10 @@ See `hosts` for why. What is safe to rely on:
   nested above it in the same thread has jobs of its own. So a function that holds a transaction
   open is not interrupted by calls of tasks that have nothing to do with it.
 
+`_lock` is for those who offer, lest a job comes when none is taken any more. Nothing is called while the
+thread itself has it: a signal's handler could come in between, and wait for something that is offered here.
+Without it, only the thread takes jobs out, and the operations of a deque are atomic.
+
 Who waits, and what ends the wait:
 
 - *The thread, in `wait`.* Whoever it waits for calls `finish` on every way out. Every `LOOK` seconds
@@ -70,10 +74,11 @@ class WaitingThread(Host):
 
     def offer(self, job: Displaceable) -> bool:
         """Have the thread run a job; `False` if its wait is over."""
+        entry = job, time.monotonic()
         with self._lock:
             if self._closed:
                 return False
-            self._jobs.append((job, time.monotonic()))
+            self._jobs.append(entry)
         self.open()
         return True
 
@@ -91,10 +96,9 @@ class WaitingThread(Host):
 
     def first_waiting(self) -> tuple[Displaceable, float] | None:
         """The job that has waited longest, if any is still wanted, and since when (`time.monotonic()`)."""
-        with self._lock:
-            for job, since in self._jobs:
-                if job.wanted():
-                    return job, since
+        for job, since in self._jobs.copy():
+            if job.wanted():
+                return job, since
         return None
 
     @property
@@ -141,8 +145,7 @@ class WaitingThread(Host):
         while jobs:
             job = jobs[0][0]
             try:
-                with self._lock:
-                    jobs.popleft()
+                jobs.popleft()
                 job.run(None)
             except BaseException:  # a signal's handler, between two steps; jobs themselves do not raise
                 job.displaced()  # nothing, if it has been run
@@ -167,9 +170,10 @@ class WaitingThread(Host):
 
     def leave(self) -> None:
         """Take no more jobs, and displace those that are there."""
+        none: deque[tuple[Displaceable, float]] = deque()
         with self._lock:
             self._closed = True
-            jobs, self._jobs = self._jobs, deque()
+            jobs, self._jobs = self._jobs, none
         self._skip_what_is_over()
         for job, _ in jobs:
             job.displaced()

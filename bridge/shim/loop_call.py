@@ -272,6 +272,7 @@ class LoopCall(LoopWait):
             except BaseException:
                 self.leave()
                 self._cancel_and_wait(self.cancel)
+                self._result = self._error = None  # nobody is left to have it
                 raise
         finally:
             home.wait = self.outer
@@ -334,6 +335,8 @@ class LoopCall(LoopWait):
             self._error = error
         if owners is not NOBODY:
             owners.forget(self)
+        if self.over:  # the thread has been ended meanwhile
+            self._result = self._error = None
         if not _TASKS_TAKE_CONTEXT:
             self._context = contextvars.copy_context()
         # Let go of what the caller gave, but for the name.

@@ -2,14 +2,21 @@
 
 There is one for each `loop_factory`, started at first use and kept until the process ends, so that
 clients and pools of connections survive from call to call. `ASGIToWSGI` has loops of its own, as they
-end with its `close`. At interpreter exit the tasks are cancelled and the generators closed; a forked
-child has its own.
+end with its `close`. A forked child has its own.
+
+At interpreter exit the tasks are cancelled and the generators closed, while executors still work,
+which that may need. But threads that use a loop and that the interpreter waits for work on after the end
+of the main thread, so then the loops end after them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import sys
+import threading
+import weakref
 from typing import Any
 
 from ..engines.exit_hooks import before_executors_end
@@ -24,6 +31,15 @@ _threads: dict[LoopFactory, LoopThread] = {}
 # By process, as a lock that another thread of the parent held would stay held in a forked child.
 _locks: dict[int, Any] = {}
 _registered = False
+# Threads that have used a loop and that the interpreter waits for at its exit.
+_users: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+class _Used(threading.local):
+    noted = False
+
+
+_used = _Used()
 
 
 class _KeptLoop(LoopThread):
@@ -40,6 +56,8 @@ def persistent_loop(factory: LoopFactory | None = None) -> LoopThread:
         LoopGone: it could not be started.
         UsageError: `factory` does not make an event loop.
     """
+    if not _used.noted:
+        _note_user()
     factory = factory or asyncio.new_event_loop
     thread = _threads.get(factory)
     if thread is None or not thread.alive():
@@ -77,8 +95,34 @@ def _register() -> None:
     before_executors_end(_end_all)  # the end of a loop may need one
 
 
+def _note_user() -> None:
+    _used.noted = True
+    ident = threading.get_ident()
+    # `current_thread` would make one up, for good, in a thread that is not Python's.
+    thread = next((each for each in threading.enumerate() if each.ident == ident), None)
+    if thread is not None and not thread.daemon and thread is not threading.main_thread():
+        _users.add(thread)
+
+
 def _end_all() -> None:
-    for thread in list(_threads.values()):
+    if any(thread.is_alive() and not _rests(thread) for thread in list(_users)):
+        atexit.register(_end_loops)  # that is after the interpreter has waited for them
+    else:
+        _end_loops()
+
+
+def _rests(thread: threading.Thread) -> bool:
+    """Whether it is a worker of an executor that has nothing to do."""
+    executors: Any = sys.modules["concurrent.futures.thread"]
+    queue = executors._threads_queues.get(thread)
+    frame = sys._current_frames().get(thread.ident or 0)
+    waits = frame is not None and frame.f_code is executors._worker.__code__
+    return waits and queue is not None and bool(queue.empty())
+
+
+def _end_loops() -> None:
+    for factory in list(_threads):
+        thread = _threads.pop(factory)  # so nobody gets one that is about to end
         if thread.alive():
             thread.release()
             thread.join(_EXIT_GRACE)

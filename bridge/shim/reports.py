@@ -42,15 +42,16 @@ class Silence:
         now = time.monotonic()
         if self._told:
             return
-        if not self._asked:
+        asked = self._asked  # once: the answer may come while we look
+        if not asked:
             self._asked = now
             try:
                 self._call.place.call_soon(self._answer)
             except LoopGone:
                 return  # the thread finds out
-        elif now - self._asked >= UNUSUAL:
+        elif now - asked >= UNUSUAL:
             self._told = True
-            self._tell_of_loop(now - self._asked)
+            self._tell_of_loop(now - asked)
         outer: Any = self._call.outer
         while outer is not None and not self._told:
             waiting = outer.first_waiting()
@@ -116,9 +117,10 @@ def _watch(shared: SharedThread) -> None:
             if not shared.waiting():
                 return
             _watched = os.getpid()  # one came just now, and found itself watched
+        now = time.monotonic()  # before, as this thread may stand still in between
         found = shared.running()
         if found is not None and found[0] is not told and waiting:
-            seconds = time.monotonic() - found[1]
+            seconds = now - found[1]
             if seconds >= UNUSUAL:
                 told = found[0]
                 _tell_of_shared(shared, told, waiting, seconds)

@@ -20,7 +20,6 @@ from threading import get_ident
 from typing import Any
 
 from ..engines import asgiref_notes
-from ..engines.home import enter
 from ..engines.hosts import bound_call, runs_below
 from ..exceptions import WouldDeadlock
 from . import reports
@@ -129,8 +128,8 @@ class SharedThread:
                     return
                 call = now.calls.popleft()
             if call.claim():
-                now.running, now.since = call, time.monotonic()
-                enter(call.port)  # asgiref's own calls leave their notes here
+                now.since = time.monotonic()  # first: whoever sees the call may look since when it runs
+                now.running = call
                 call.run_in_turn()
                 now.running = None
             del call  # not held while the next one is waited for

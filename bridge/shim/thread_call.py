@@ -13,6 +13,7 @@ task is a copy that nobody runs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any
@@ -23,6 +24,11 @@ from ..engines.hosts import bound_call
 from ..engines.ports import Port
 from ..engines.thread_pool import Job, ThreadPool, Worker
 from ..exceptions import LoopGone, PoolError
+
+_NO_CONTEXT = Context()
+
+
+def _nothing() -> None: ...
 
 
 class ThreadCall(Job):
@@ -38,6 +44,7 @@ class ThreadCall(Job):
         flag: raised once the call is over.
         pool: where it waits, if it is for a worker of a pool.
         done: the call is over; set before the flag is raised.
+        abandoned: nobody will have what it comes to.
         result, error: what it has come to.
         started: what the function has started on the loop and waits for.
         bound_to: the thread that it belongs to: a host, or the one that thread-sensitive code shares.
@@ -49,6 +56,7 @@ class ThreadCall(Job):
     handled: BaseException | None = None
     pool: ThreadPool | None = None
     done = False
+    abandoned = False
     result: Any = None
     error: BaseException | None = None
     started: list[Any] | None = None
@@ -87,8 +95,7 @@ class ThreadCall(Job):
 
     def run_in_turn(self) -> None:
         """Call the function in a thread that does nothing else: its notes are left for the next call."""
-        if home.port is not self.port:
-            enter(self.port)
+        enter(self.port)  # also if it was the last one's: asgiref's functions leave notes of their own
         self._run()
 
     def run_in_passing(self) -> None:
@@ -114,7 +121,8 @@ class ThreadCall(Job):
             else:
                 self.result = self.context.run(self.function, *self.args, **self.kwargs)
         except BaseException as error:
-            self.error = error
+            if not self.abandoned:  # or it would keep, by its traceback, all that was called, and itself
+                self.error = error
         threadlocal.task_context, home.started = outer, ours
         self._over()
 
@@ -157,7 +165,9 @@ class ThreadCall(Job):
     def displaced(self) -> None:
         """The thread that was to run it is gone: go elsewhere, unless it was run."""
         if not self.wanted():
-            if not self.done:  # taken, but an exception came before it was begun
+            if self.done:
+                self._over()  # an exception may have come before the task was told
+            else:  # taken, but an exception came before it was begun
                 self.fail(PoolError(f"the thread that was to run {self.describe()} has been ended"))
             return
         from .shared_thread import shared_thread  # which runs calls of this kind
@@ -177,6 +187,14 @@ class ThreadCall(Job):
         Of a call that went to a pool, that is the pool's to say.
         """
         return self.claim() if self.pool is None else self.pool.cancel(self)
+
+    def give_up(self) -> bool:
+        """Withdraw it for good: the queue that it stays in until its turn keeps nothing that was given."""
+        if not self.withdraw():
+            return False
+        self.function, self.args, self.kwargs, self.handled = _nothing, (), {}, None
+        self.context = _NO_CONTEXT
+        return True
 
     def claim(self) -> bool:
         """Take the call, to run it or to give it up; `False` if somebody else has. Not of a pool's calls."""
@@ -205,7 +223,7 @@ async def is_over_after_all(call: ThreadCall, abandon: bool = True, *, must_run:
     if call.done:
         return False
     if not must_run:
-        if call.withdraw():
+        if call.give_up():
             return False
         if call.started:
             # As asgiref does: the coroutine that the function waits for is cancelled. What it makes of
@@ -236,6 +254,15 @@ def call_handling(
         # As they were before the line above.
         handled.__traceback__, handled.__context__ = traceback, context
         return function(*args, **kwargs)
+
+
+def reference_to(wrapper: object) -> str | None:
+    """The name by which a decorated function is found in its module; so `pickle` takes it for any other."""
+    name = getattr(wrapper, "__qualname__", None)
+    found: object = sys.modules.get(getattr(wrapper, "__module__", None) or "")
+    for part in (name or "").split("."):
+        found = getattr(found, part, None)
+    return name if found is wrapper else None
 
 
 def name_of(function: object) -> str:

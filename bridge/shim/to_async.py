@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context, copy_context
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, SupportsIndex, TypeVar, overload
 
 from ..engines import asgiref_notes
 from ..engines.contexts import carry_back
@@ -29,7 +29,7 @@ from ..engines.thread_pool import ThreadPool
 from ..exceptions import ContextExited, PoolClosed, UnsuitableFunction, UsageError
 from .placement import Thread, thread_for
 from .shared_thread import shared_thread
-from .thread_call import ThreadCall, is_over_after_all, name_of
+from .thread_call import ThreadCall, is_over_after_all, name_of, reference_to
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,20 +110,29 @@ class SyncToAsync(Generic[P, R]):
             self._place(call)
         else:
             submit_to_pool(call, self._pool or default_pool())
+        cancelled = None
         try:
             await call.flag
-        except BaseException:
+        except GeneratorExit:  # the coroutine is destroyed, so nothing can be awaited any more
+            call.give_up()
+            call.abandoned = True
+            raise
+        except BaseException as reason:
             if not await is_over_after_all(call, self._abandon):
+                call.abandoned = True
                 raise
+            cancelled = reason
         if context is None:
             carry_back(call.context, asgiref_notes.variable)
         error = call.error
         if error is not None:
             call.error = None
+            if cancelled is not None and isinstance(error, type(cancelled)):
+                error = cancelled  # AnyIO's scopes know theirs by what they have said to `Task.cancel`
             try:
                 raise error
             finally:
-                del error, call  # the traceback refers to this frame
+                del error, cancelled, call  # the traceback refers to this frame
         return call.result  # type: ignore[no-any-return]
 
     def _place(self, call: ThreadCall) -> None:
@@ -159,6 +168,13 @@ class SyncToAsync(Generic[P, R]):
         """As a method: bound to the instance."""
         return self if instance is None else MethodType(self, instance)
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        return reference_to(self) or super().__reduce_ex__(protocol)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _mark_coroutine_function(self)  # a copy of the mark is none
+
     def __repr__(self) -> str:
         return f"<sync_to_async of {name_of(self.func)}>"
 
@@ -179,14 +195,13 @@ def submit_to_pool(call: ThreadCall, pool: ThreadPool) -> None:
 
 def _submit(executor: Any, call: ThreadCall) -> None:
     """Give a call to an executor, which may drop it (`shutdown(cancel_futures=True)`)."""
-    future = executor.submit(call.run, None)
 
-    def ended(_: object) -> None:
+    def ended(future: Any) -> None:  # which keeps this, so that this must not keep it
         if call.withdraw():  # it was not run
             error = None if future.cancelled() else future.exception()
             call.fail(error or PoolClosed(f"the executor was shut down before it ran {call.describe()}"))
 
-    future.add_done_callback(ended)
+    executor.submit(call.run, None).add_done_callback(ended)
 
 
 class _Chance:
@@ -352,12 +367,16 @@ def sync_to_async(
             abandon_on_cancel=abandon_on_cancel,
         )
     if not callable(func):
-        raise UnsuitableFunction(f"sync_to_async expects a function to call; got {func!r}")
+        raise UnsuitableFunction(f"sync_to_async expects a function to call; got {func!r}{_hint(func)}")
     if is_async(func):
         raise UnsuitableFunction(
             f"sync_to_async expects a blocking function, but {name_of(func)} is async; await it directly"
         )
     return SyncToAsync(func, thread_sensitive, pool, executor, context, abandon_on_cancel)
+
+
+def _hint(func: object) -> str:
+    return "; put @classmethod above it" if isinstance(func, classmethod) else ""
 
 
 def is_async(function: Any) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, SupportsIndex, TypeVar, overload
 
 from ..engines.loop_thread import LoopFactory
 from ..exceptions import UnsuitableFunction
 from .loop_call import LoopCall, find_loop
-from .thread_call import name_of
+from .thread_call import name_of, reference_to
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +68,9 @@ class AsyncToSync(Generic[P, R]):
         """As a method: bound to the instance."""
         return self if instance is None else MethodType(self, instance)
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        return reference_to(self) or super().__reduce_ex__(protocol)
+
     def __repr__(self) -> str:
         return f"<async_to_sync of {name_of(self.awaitable)}>"
 
@@ -117,7 +120,8 @@ def async_to_sync(
             that returns an awaitable. Left out, the result is a decorator; of a method, too.
         force_new_loop: run on a new loop in a new thread, which ends with the call.
         loop_factory: makes the loop that is kept, such as `uvloop.new_event_loop`; the call goes
-            there even where there would be another loop to run on. One is kept for each factory.
+            there even where there would be another loop to run on. One is kept for each factory, so
+            give the same function each time, and not a new lambda.
 
     Returns:
         A callable with the function's signature, name and docstring.

@@ -60,12 +60,6 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     return Thread(functools.partial(function, *args)).outcome()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shared_thread_exists() -> None:
-    """asgiref's single thread stays to the end of the process; started before, no module leaves it."""
-    SyncToAsync.single_thread_executor.submit(int).result()
-
-
 @pytest.fixture
 def single() -> Iterator[Callable[[], ThreadPoolExecutor]]:
     """Makes executors of one thread, which are shut down after the test."""

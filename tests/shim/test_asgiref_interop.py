@@ -56,12 +56,6 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     return Thread(functools.partial(function, *args)).outcome()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shared_thread_exists() -> None:
-    """asgiref's single thread stays to the end of the process; started before, no module leaves it."""
-    SyncToAsync.single_thread_executor.submit(int).result()
-
-
 class Start:
     """Runs a mixture from the outside: in a thread without a loop, or in a task."""
 

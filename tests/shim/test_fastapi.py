@@ -18,7 +18,6 @@ import anyio.lowlevel
 import anyio.to_thread
 import httpx2
 import pytest
-from asgiref.sync import SyncToAsync
 from fastapi import FastAPI, Request, Response
 from fastapi.testclient import TestClient
 from frameworks.asgi_servers import served, uvicorn
@@ -32,7 +31,7 @@ from support.wsgi_client import client_for
 
 from bridge import ASGIToWSGI, WSGIToASGI, async_to_sync, sync_to_async
 
-pytestmark = pytest.mark.xdist_group("shim_fastapi")
+pytestmark = [pytest.mark.xdist_group("shim_fastapi"), pytest.mark.usefixtures("single_of_module")]
 
 APP = "support.shim_fastapi_site:app"
 
@@ -50,20 +49,6 @@ SERVERS: dict[str, tuple[str, Callable[[str, int], Sequence[str]]]] = {
     "hypercorn": ("hypercorn", hypercorn),
     "hypercorn-trio": ("hypercorn", hypercorn_trio),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_thread() -> Iterator[None]:
-    """asgiref's one thread for all, in this process: ours as long as the module runs."""
-    with ThreadPoolExecutor(1) as executor, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SyncToAsync, "single_thread_executor", executor)
-        yield
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module", params=SERVERS)

@@ -19,7 +19,6 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from asgiref.sync import SyncToAsync
 from flask import Flask, request
 from frameworks.asgi_servers import WSGI_SERVERS, served
 from support import shim_flask_site
@@ -33,25 +32,11 @@ from bridge import WSGIToASGI, async_to_sync, sync_to_async
 from bridge.exceptions import WouldDeadlock
 from bridge.shim.persistent import persistent_loop
 
-pytestmark = pytest.mark.xdist_group("shim_flask")
+pytestmark = [pytest.mark.xdist_group("shim_flask"), pytest.mark.usefixtures("single_of_module")]
 
 SITE = "support.shim_flask_site:site"
 APP = "support.shim_flask_site:app"
 SERVERS = (*WSGI_SERVERS, "uvicorn")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_thread() -> Iterator[None]:
-    """asgiref's one thread for all, in this process: ours as long as the module runs."""
-    with ThreadPoolExecutor(1) as executor, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SyncToAsync, "single_thread_executor", executor)
-        yield
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module", params=SERVERS)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from asgiref.sync import SyncToAsync
+from support.engines import eventually
 
 import bridge
 
@@ -37,12 +37,6 @@ def _nesting() -> ModuleType:
 
 
 nesting = _nesting()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def shared_thread_exists() -> None:
-    """asgiref's single thread stays until the process ends; started here, no module leaves it behind."""
-    SyncToAsync.single_thread_executor.submit(int).result()
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -92,7 +86,7 @@ def test_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def faults_of(way: str, fake: object) -> str:
         root = nesting.Node(1, True, ((nesting.Call(way, "await", 0, leaf),),))
         monkeypatch.setattr(nesting, "sync_to_async", fake)
-        return "\n".join(nesting.run_tree(tree(root), 2.0))
+        return "\n".join(nesting.run_tree(tree(root), 20.0))
 
     def in_place(function: object, **options: object) -> object:
         async def call(*args: object) -> object:
@@ -150,5 +144,9 @@ def test_the_command_runs_and_reports() -> None:
 
 def test_no_thread_of_the_trees_is_left() -> None:
     """But for the governors of their pools, which end by themselves after some seconds."""
-    names = [thread.name for thread in threading.enumerate()]
-    assert [n for n in names if n.startswith("nesting-") and not n.endswith("-governor")] == []
+
+    def left() -> list[str]:
+        names = [thread.name for thread in threading.enumerate()]
+        return [n for n in names if n.startswith("nesting-") and not n.endswith("-governor")]
+
+    eventually(lambda: not left(), f"they have ended: {left()}")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.drive import LOOPS
 from support.engines import PATIENCE, Thread, eventually, script
+from support.shim_calls import PATIENT
 
 from bridge import async_to_sync
 from bridge.engines.loop_thread import LoopFactory, LoopThread
@@ -190,7 +191,9 @@ def test_a_thread_that_can_not_be_started_is_told(
 # -- the interpreter's exit
 
 
-ENDS = """
+ENDS = (
+    PATIENT
+    + """
 import asyncio, sys, threading
 from bridge import async_to_sync
 
@@ -219,6 +222,7 @@ async def begin():
     await asyncio.sleep(0)
     await asyncio.get_running_loop().run_in_executor(None, int)
 """
+)
 
 
 @pytest.mark.parametrize("kind", ["None", *[f'"{name}"' for name in LOOPS if name == "uvloop"]])
@@ -250,6 +254,61 @@ print("exits", flush=True)
     assert sorted(out.splitlines()[1:]) == ["generator closed", "task cancelled"]
 
 
+@pytest.mark.parametrize(
+    "start", ["threading.Thread(target=work).start()", "ThreadPoolExecutor(1).submit(work)"]
+)
+def test_threads_that_work_on_after_the_main_thread_keep_their_loop(start: str) -> None:
+    """The interpreter waits for them; the loop ends after the last."""
+    out = script(
+        f"""{ENDS}
+import time
+from concurrent.futures import ThreadPoolExecutor
+began, loops = threading.Event(), set()
+async def call():
+    began.set()
+    loops.add(asyncio.get_running_loop())
+    await asyncio.sleep(0.05)
+def work():
+    async_to_sync(begin)()
+    for _ in range(3):
+        async_to_sync(call)()
+        time.sleep(0.05)
+    print("worked", len(loops), flush=True)
+{start}
+began.wait(20)
+print("exits", flush=True)
+"""
+    )
+    assert out.splitlines()[:2] == ["exits", "worked 1"]
+    assert sorted(out.splitlines()[2:]) == ["generator closed", "task cancelled"]
+
+
+def test_threads_of_executors_that_rest_do_not_keep_it() -> None:
+    """So what a task does when it is cancelled may still use an executor."""
+    out = script(
+        PATIENT
+        + """
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from bridge import async_to_sync
+kept = []
+async def background():
+    try:
+        await asyncio.sleep(1000)
+    finally:
+        await asyncio.get_running_loop().run_in_executor(None, print, "saved")
+async def begin():
+    await asyncio.get_running_loop().run_in_executor(None, int)  # no thread can be started later on
+    kept.append(asyncio.get_running_loop().create_task(background()))
+    await asyncio.sleep(0)
+executor = ThreadPoolExecutor(2)
+executor.submit(async_to_sync(begin)).result(20)
+executor.submit(int).result(20)
+"""
+    )
+    assert out == "saved\n"
+
+
 def test_each_kind_of_loop_is_ended() -> None:
     out = script(
         f"""{ENDS}
@@ -265,6 +324,8 @@ def test_a_task_that_will_not_end_holds_the_exit_up_for_a_moment_only() -> None:
         """
 import asyncio
 from bridge import async_to_sync
+from bridge.engines import loop_thread
+loop_thread._LAST_STEPS = 0.2
 async def stubborn():
     while True:
         try:
@@ -277,7 +338,6 @@ async def begin():
     await asyncio.sleep(0)
 async_to_sync(begin)()
 """,
-        timeout=20,
     )
     assert "refused" in out
 

@@ -9,18 +9,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from support.drive import LOOPS, run, together
-from support.engines import PATIENCE, FakePort, Thread, checkpoint, eventually, script, threads_named
+from support.drive import Signal, poll, run, together
+from support.engines import PATIENCE, Thread, checkpoint, eventually, script, threads_named
+from support.shim_calls import call_of
 
 from bridge import async_to_sync, sync_to_async
-from bridge.engines import asgiref_notes, waiting_thread
+from bridge.engines import waiting_thread
 from bridge.engines.running import running_port
 from bridge.exceptions import LoopGone
-from bridge.shim import reports
+from bridge.shim import reports, shared_thread, to_async
 from bridge.shim.loop_call import LoopCall
 from bridge.shim.reports import Silence, stack_of_task, stack_of_thread
 from bridge.shim.shared_thread import SharedThread
@@ -30,23 +30,19 @@ UNUSUAL = 0.05
 HERE = os.path.basename(__file__)
 
 
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    """Each of the async libraries in turn."""
-    return str(request.param)
+def nothing_is_watched() -> bool:
+    return not threads_named("bridge-shim-watch")
 
 
 @pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def brief(single: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is unusual comes soon; the thread that all share is one of the test's own."""
-    asgiref_notes.prepare()
+    eventually(nothing_is_watched, "what other tests have had watched is done")
     monkeypatch.setattr(reports, "UNUSUAL", UNUSUAL)
     monkeypatch.setattr(reports, "_LOOK", 0.005)
     monkeypatch.setattr(waiting_thread, "LOOK", 0.005)
-    with ThreadPoolExecutor(1, thread_name_prefix="single") as executor:
-        monkeypatch.setattr(asgiref_notes.SyncToAsync, "single_thread_executor", executor)
-        yield
-    eventually(lambda: not threads_named("bridge-shim-watch"), "the watcher has ended")
+    yield
+    eventually(nothing_is_watched, "the watcher has ended")
 
 
 class Told(logging.Handler):
@@ -82,6 +78,73 @@ def told() -> Iterator[Told]:
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)
+
+
+class Clock:
+    """Stands in for the module `time`, but for sleeping; time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of all who note or look for how long something lasts."""
+    clock = Clock()
+    for module in (reports, waiting_thread, shared_thread):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+class Looks:
+    """The looks of waiting threads, and of who watches the shared one.
+
+    Attributes:
+        number: how many there were.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.waiting: Callable[[], object] = list  # what waits for the shared thread
+
+    async def more(self) -> None:
+        """Let a thread have two looks from beginning to end."""
+        until = self.number + 3
+        await poll(lambda: self.number >= until)
+
+    def wait(self) -> None:
+        """Let who watches the shared thread look, if anything waits there."""
+        until = self.number + 3
+        eventually(lambda: self.number >= until or not self.waiting())
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    """Counted looks; any loop is taken to have answered each, however busy the machine is."""
+    looks = Looks()
+
+    class Counted(Silence):
+        def look(self) -> None:
+            super().look()
+            self._asked = 0.0
+            looks.number += 1
+
+    class Seen(SharedThread):
+        def waiting(self) -> list[ThreadCall]:
+            looks.number += 1
+            return super().waiting()
+
+    monkeypatch.setattr(reports, "Silence", Counted)
+    seen = Seen()
+    looks.waiting = super(Seen, seen).waiting
+    monkeypatch.setattr(to_async, "shared_thread", seen)
+    return looks
 
 
 # -- a loop that runs nothing
@@ -120,11 +183,22 @@ def test_a_loop_that_is_blocked_by_the_thread_that_waits_for_it_is_told_of(told:
     assert told.levels == [logging.WARNING]
 
 
-def test_a_loop_that_answers_is_healthy_however_long_the_coroutine_takes(told: Told, loop: str) -> None:
+def test_a_loop_that_answers_is_healthy_however_long_the_coroutine_takes(
+    told: Told, loop: str, still: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Silence] = []
+
+    class Noted(Silence):
+        def _answer(self) -> None:
+            super()._answer()
+            answers.append(self)
+
+    monkeypatch.setattr(reports, "Silence", Noted)
+
     async def takes_long() -> None:
-        deadline = time.monotonic() + 3 * UNUSUAL
-        while time.monotonic() < deadline:
-            await checkpoint()
+        for number in range(20):
+            await poll(lambda number=number: len(answers) > number)  # type: ignore[misc]
+            still.now += UNUSUAL / 2
 
     async def main() -> None:
         await sync_to_async(async_to_sync(takes_long), thread_sensitive=False)()
@@ -155,15 +229,6 @@ class Place:
         if self.gone:
             raise LoopGone
         self.callbacks.append(callback)
-
-
-class Clock:
-    """Stands in for the module `time`."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -198,6 +263,24 @@ def test_the_loop_is_asked_for_one_sign_of_life_at_a_time(told: Told, clock: Clo
         looks.look()
         clock.now += 1
     assert len(told.messages) == 1, "once for each wait"
+
+
+def test_an_answer_that_comes_while_the_thread_looks_counts(told: Told, clock: Clock) -> None:
+    """Between any two steps of the look."""
+
+    class Answered(Silence):
+        looks = 0
+
+        @property
+        def _asked(self) -> float:
+            self.looks += 1
+            return clock.now - 1 if self.looks == 1 else 0.0
+
+        @_asked.setter
+        def _asked(self, value: float) -> None: ...
+
+    Answered(Call()).look()  # type: ignore[arg-type]
+    assert told.messages == []
 
 
 def test_a_loop_that_is_gone_is_the_thread_s_to_notice(told: Told, clock: Clock) -> None:
@@ -254,6 +337,7 @@ def test_jobs_that_are_not_wanted_do_not_wait(told: Told, clock: Clock) -> None:
     assert told.messages == []
 
 
+@pytest.mark.usefixtures("looks")
 def test_a_call_that_waits_for_a_thread_which_waits_for_it_is_told_of(told: Told) -> None:
     """The thread runs `nested`, which waits for a queue that only the other call of the same thread fills."""
     released: list[Any] = []
@@ -307,55 +391,69 @@ def test_a_call_that_waits_for_a_thread_which_waits_for_it_is_told_of(told: Told
     assert f'{HERE}", line' in task
 
 
-def test_a_call_that_was_cancelled_while_it_waited_is_not_told_of(told: Told) -> None:
-    began = threading.Event()
+def test_a_call_that_was_cancelled_while_it_waited_is_not_told_of(
+    told: Told, still: Clock, looks: Looks
+) -> None:
+    began, cancelled = Signal(), Signal()
 
     async def takes_long() -> None:
-        await asyncio.sleep(4 * UNUSUAL)
+        began.set()
+        await cancelled.come()
+        still.now += 4 * UNUSUAL
+        await looks.more()
 
     def nested() -> None:
-        began.set()
         async_to_sync(takes_long)()
 
     async def main() -> None:
         task = asyncio.ensure_future(sync_to_async(nested)())
-        while not began.is_set():
-            await asyncio.sleep(0.001)
+        await began.come()
         other = asyncio.ensure_future(sync_to_async(int)())
         await asyncio.sleep(0)
         other.cancel()
+        await asyncio.wait((other,))
+        assert other.cancelled()
+        cancelled.set()
         await task
 
     async_to_sync(main)()
     assert told.messages == []
 
 
-def test_a_call_that_a_worker_has_taken_meanwhile_is_not_told_of(told: Told) -> None:
+def test_a_call_that_a_worker_has_taken_meanwhile_is_not_told_of(
+    told: Told, still: Clock, looks: Looks
+) -> None:
     """It was offered to the thread as well, since the pool was full at the moment."""
     from bridge import ThreadPool
 
-    free, began = threading.Event(), threading.Event()
+    free, held, began, ended = Signal(), Signal(), Signal(), Signal()
 
-    def held() -> None:
-        assert free.wait(PATIENCE)
+    def hold() -> None:
+        held.set()
+        free.wait()
 
     async def takes_long() -> None:
-        free.set()
-        await asyncio.sleep(4 * UNUSUAL)
+        began.set()
+        await ended.come()
+        still.now += 4 * UNUSUAL
+        await looks.more()
 
     def nested() -> None:
-        began.set()
         async_to_sync(takes_long)()
 
     with ThreadPool(1) as pool:
 
         async def main() -> None:
-            busy = asyncio.ensure_future(sync_to_async(held, thread_sensitive=False, pool=pool)())
+            busy = asyncio.ensure_future(sync_to_async(hold, thread_sensitive=False, pool=pool)())
             task = asyncio.ensure_future(sync_to_async(nested)())
-            while not began.is_set():
-                await asyncio.sleep(0.001)
+            await held.come()
+            await began.come()
             other = asyncio.ensure_future(sync_to_async(int, thread_sensitive=False, pool=pool)())
-            await asyncio.gather(busy, task, other)
+            await asyncio.sleep(0)
+            free.set()
+            assert await other == 0
+            ended.set()
+            await asyncio.gather(busy, task)
 
         async_to_sync(main)()
     assert told.messages == []
@@ -412,24 +510,43 @@ def test_a_long_call_behind_which_nothing_waits_is_healthy(told: Told) -> None:
 
     asyncio.run(main())
     assert told.messages == []
-    assert not threads_named("bridge-shim-watch"), "nothing is watched where nothing waits"
+    assert nothing_is_watched(), "nothing is watched where nothing waits"
 
 
-def test_many_calls_one_after_the_other_are_healthy_however_long_they_take_together(told: Told) -> None:
+def test_many_calls_one_after_the_other_are_healthy_however_long_they_take_together(
+    told: Told, still: Clock, looks: Looks
+) -> None:
+    """Each one takes half of what is unusual, and is looked at."""
+
+    def takes_a_while() -> None:
+        for _ in range(2):
+            looks.wait()
+            still.now += UNUSUAL / 4
+
     async def main() -> None:
-        await asyncio.gather(*[sync_to_async(time.sleep)(UNUSUAL / 10) for _ in range(30)])
+        await asyncio.gather(*[sync_to_async(takes_a_while)() for _ in range(10)])
 
     asyncio.run(main())
     assert told.messages == []
 
 
-def test_a_call_that_was_given_up_does_not_wait(told: Told) -> None:
+def test_a_call_that_was_given_up_does_not_wait(told: Told, still: Clock, looks: Looks) -> None:
+    began, cancelled = Signal(), Signal()
+
+    def takes_long() -> None:
+        began.set()
+        cancelled.wait()
+        still.now += 3 * UNUSUAL
+        eventually(nothing_is_watched, "the watcher has looked, and found nothing that waits")
+
     async def main() -> None:
-        long = asyncio.ensure_future(sync_to_async(time.sleep)(3 * UNUSUAL))
-        await asyncio.sleep(0)
+        long = asyncio.ensure_future(sync_to_async(takes_long)())
+        await began.come()
         other = asyncio.ensure_future(sync_to_async(int)())
         await asyncio.sleep(0)
         other.cancel()
+        await asyncio.wait((other,))
+        cancelled.set()
         await long
 
     asyncio.run(main())
@@ -441,13 +558,6 @@ def held_call(free: threading.Event) -> ThreadCall:
         assert free.wait(PATIENCE)
 
     return call_of(runs_long)
-
-
-def call_of(function: Callable[[], object]) -> ThreadCall:
-    port: Any = FakePort()
-    call = ThreadCall(function, (), {}, contextvars.copy_context(), port)
-    call.claims = [None]
-    return call
 
 
 def test_each_long_call_is_told_of_once(told: Told) -> None:
@@ -601,8 +711,17 @@ def test_a_wait_that_has_come_to_look_has_one_silence(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(reports, "Silence", Noted)
 
+    looked: list[Any] = []
+    look = Silence.look
+
+    def noted(self: Silence) -> None:
+        looked.append(self)
+        look(self)
+
+    monkeypatch.setattr(Silence, "look", noted)
+
     async def takes_a_while() -> None:
-        await asyncio.sleep(10 * 0.005)
+        await poll(lambda: len(looked) > 5)
 
     Thread(lambda: async_to_sync(takes_a_while)()).outcome()
     assert len(made) == 1

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async as theirs
-from support.drive import LOOPS, run, together
-from support.engines import PATIENCE, FakePort, Thread, eventually, script
+from support.drive import run, together
+from support.engines import PATIENCE, Thread, eventually, script
+from support.shim_calls import call_of
 
 from bridge import async_to_sync, sync_to_async
 from bridge.engines import asgiref_notes
@@ -27,19 +26,10 @@ from bridge.shim.thread_call import ThreadCall
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    """Each of the async libraries in turn."""
-    return str(request.param)
-
-
 @pytest.fixture(autouse=True)
-def executor(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
+def executor(single: ThreadPoolExecutor) -> ThreadPoolExecutor:
     """asgiref's single thread: one of this test's own."""
-    asgiref_notes.prepare()
-    with ThreadPoolExecutor(1, thread_name_prefix="single") as executor:
-        monkeypatch.setattr(asgiref_notes.SyncToAsync, "single_thread_executor", executor)
-        yield executor
+    return single
 
 
 @pytest.fixture
@@ -47,13 +37,6 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> SharedThread:
     """A queue of this test's own before that thread, unwatched."""
     monkeypatch.setattr(reports, "watch", lambda shared: None)
     return SharedThread()
-
-
-def call_of(function: Callable[..., Any], *args: Any) -> ThreadCall:
-    port: Any = FakePort()
-    call = ThreadCall(function, args, {}, contextvars.copy_context(), port)
-    call.claims = [None]
-    return call
 
 
 def outcome(call: ThreadCall) -> Any:
@@ -110,6 +93,7 @@ def test_from_async_code_on_every_loop_it_is_one_thread_and_asgiref_s(loop: str)
     assert threading.get_ident() not in seen
 
 
+@pytest.mark.usefixtures("preemptive")
 def test_calls_of_many_threads_run_one_at_a_time_and_each_once(shared: SharedThread) -> None:
     inside = [0]
     counts: list[int] = []
@@ -129,15 +113,10 @@ def test_calls_of_many_threads_run_one_at_a_time_and_each_once(shared: SharedThr
             shared.submit(call)
         return calls
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        threads = [Thread(submit) for _ in range(4)]
-        for thread in threads:
-            for call in thread.outcome():
-                outcome(call)
-    finally:
-        sys.setswitchinterval(interval)
+    threads = [Thread(submit) for _ in range(4)]
+    for thread in threads:
+        for call in thread.outcome():
+            outcome(call)
     assert len(counts) == 1000
     assert shared.waiting() == []
 

@@ -4,59 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
 import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from asgiref.local import Local
 from support.engines import PATIENCE, FakePort, Thread, eventually
+from support.shim_calls import call_of
 
 from bridge import ThreadPool, async_to_sync, sync_to_async
 from bridge.engines import asgiref_notes
 from bridge.engines.home import home
 from bridge.exceptions import PoolClosed
-from bridge.shim.thread_call import ThreadCall, call_handling, name_of
+from bridge.shim.thread_call import call_handling, name_of
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 
-@pytest.fixture(autouse=True)
-def prepared() -> None:
-    asgiref_notes.prepare()
-
-
-@pytest.fixture
-def preemptive() -> Iterator[None]:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    """What goes away in the test goes by its last reference."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def call_of(function: Callable[..., Any], *args: Any, **kwargs: Any) -> ThreadCall:
-    """A call as `sync_to_async` makes it for a thread that is no pool's, with a port that is none."""
-    port: Any = FakePort()
-    return placed(ThreadCall(function, args, kwargs, contextvars.copy_context(), port))
-
-
-def placed(call: ThreadCall) -> ThreadCall:
-    call.claims = [None]
-    return call
+pytestmark = pytest.mark.usefixtures("single")
 
 
 # -- its outcome
@@ -195,14 +165,6 @@ def test_of_two_who_want_it_at_once_one_has_it(rival: str) -> None:
 # -- displaced
 
 
-@pytest.fixture(autouse=True)
-def single(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The thread that thread-sensitive code shares: one of this test's own."""
-    with ThreadPoolExecutor(1, thread_name_prefix="single") as executor:
-        monkeypatch.setattr(asgiref_notes.SyncToAsync, "single_thread_executor", executor)
-        yield
-
-
 def test_a_call_that_is_displaced_goes_to_the_thread_that_all_share() -> None:
     call = call_of(lambda: threading.current_thread().name)
     call.displaced()
@@ -232,6 +194,24 @@ def test_displaced_after_it_was_run_or_withdrawn_nothing_happens(before: str) ->
     last.displaced()
     assert last.flag.wait(PATIENCE)
     assert ran == ([1] if before == "run" else [])
+
+
+def test_displaced_when_it_is_over_the_task_is_told_again() -> None:
+    """A signal's exception may have come just before it was told."""
+    call = call_of(int)
+    port: Any = call.port
+
+    def interrupted(flag: Any) -> None:
+        del port.wake
+        raise KeyboardInterrupt
+
+    port.wake = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        call.run(None)
+    assert not call.flag.is_set()
+    call.displaced()
+    assert call.flag.is_set()
+    assert (call.result, call.error) == (0, None)
 
 
 def test_displaced_with_no_other_place_it_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +262,29 @@ def test_while_it_runs_its_own_loop_is_noted_for_us_and_for_asgiref() -> None:
     assert found is port
     assert noted is port.loop
     assert started is call.started
+
+
+def test_a_note_that_asgiref_has_left_in_a_worker_is_not_the_next_job_s() -> None:
+    """Of a loop that it has made, and on which it has run code that belongs to the worker."""
+    from asgiref.sync import async_to_sync as theirs_to_sync
+    from asgiref.sync import sync_to_async as theirs_to_async
+
+    async def inner() -> None:
+        await theirs_to_async(int)()
+
+    async def where() -> Any:
+        return asyncio.get_running_loop()
+
+    async def main() -> None:
+        with ThreadPool(1) as pool:
+            leave = sync_to_async(
+                theirs_to_sync(inner, force_new_loop=True), thread_sensitive=False, pool=pool
+            )
+            look = sync_to_async(theirs_to_sync(where), thread_sensitive=False, pool=pool)
+            await leave()
+            assert await look() is asyncio.get_running_loop()
+
+    asyncio.run(main())
 
 
 def test_nested_calls_each_find_their_own() -> None:
@@ -342,8 +345,7 @@ def handled_here(function: Callable[[BaseException], Any]) -> Any:
 
 def test_the_function_finds_the_exception_that_its_caller_handles() -> None:
     def use(error: BaseException) -> Any:
-        port: Any = FakePort()
-        call = placed(ThreadCall(sys.exc_info, (), {}, contextvars.copy_context(), port, error))
+        call = call_of(sys.exc_info, handled=error)
         return error, Thread(lambda: call.run(None)).outcome(), call
 
     error, _, call = handled_here(use)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import functools
-import gc
 import inspect
 import operator
+import pickle
 import sys
 import threading
 import traceback
@@ -22,10 +23,11 @@ from typing import Any
 
 import pytest
 from asgiref.sync import SyncToAsync as AsgirefSyncToAsync
-from asgiref.sync import iscoroutinefunction
-from support.drive import LOOPS, TIMEOUT, Exchange, Signal, poll, run, serve, together
+from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction
+from support.drive import TIMEOUT, Exchange, poll, run, serve, together
 from support.engines import PATIENCE, script
 from support.scopes import http_scope
+from support.shim_calls import ERRORS, Blocker
 
 from bridge import ThreadPool, WSGIToASGI, async_to_sync, sync_to_async
 from bridge.exceptions import (
@@ -46,18 +48,6 @@ WAYS: dict[str, dict[str, Any]] = {
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shared_thread_exists() -> None:
-    """asgiref's single thread stays until the process ends; started here, no module leaves it behind."""
-    AsgirefSyncToAsync.single_thread_executor.submit(int).result()
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    """Each of the async libraries in turn."""
-    return str(request.param)
-
-
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The options of each mode in turn."""
@@ -70,30 +60,6 @@ def pool() -> Iterator[ThreadPool]:
     with ThreadPool(1, name="of-one") as made:
         yield made
         assert made.drain(PATIENCE), made.dump(0.0)
-
-
-class Blocker:
-    """A function that blocks until the test lets it go.
-
-    Attributes:
-        begun: it runs.
-        go: lets it end.
-        ended: it has ended.
-        calls: how often it was called.
-    """
-
-    def __init__(self) -> None:
-        self.begun, self.go, self.ended = Signal(), Signal(), Signal()
-        self.calls = 0
-
-    def __call__(self, result: str = "done") -> str:
-        self.calls += 1
-        self.begun.set()
-        try:
-            self.go.wait()
-        finally:
-            self.ended.set()
-        return result
 
 
 # -- forms
@@ -239,6 +205,20 @@ def test_a_method_counts_as_a_coroutine_function() -> None:
     coroutine.close()
 
 
+@pytest.mark.parametrize("function", [plain_decorator, Repository.method], ids=["function", "method"])
+def test_a_decorated_function_is_pickled_by_its_name_as_any_function(function: Any) -> None:
+    assert pickle.loads(pickle.dumps(function)) is function
+    assert copy.deepcopy(function) is function
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copy_is_a_coroutine_function_as_well(copied: Callable[[Any], Any]) -> None:
+    """As of an object that keeps one."""
+    function = copied(sync_to_async(Repository().blocking, thread_sensitive=False))
+    assert iscoroutinefunction(function)
+    assert run(functools.partial(function, 1)) == 2
+
+
 async def an_async_function(first: int) -> int:
     return first
 
@@ -271,6 +251,11 @@ def test_what_is_async_already_is_refused(function: Any) -> None:
 def test_what_cannot_be_called_is_refused(function: Any) -> None:
     with pytest.raises(UnsuitableFunction, match="expects a function to call; got"):
         sync_to_async(function)
+
+
+def test_a_class_method_is_to_be_made_of_it_and_not_it_of_a_class_method() -> None:
+    with pytest.raises(UnsuitableFunction, match="put @classmethod above it"):
+        sync_to_async(classmethod(add))  # type: ignore[arg-type, call-overload]
 
 
 def test_options_that_contradict_each_other_are_refused(pool: ThreadPool) -> None:
@@ -594,29 +579,6 @@ def test_the_exception_being_handled_is_seen(loop: str, way: dict[str, Any]) -> 
 # -- exceptions
 
 
-class Odd(Exception):
-    """An exception whose class cannot be called with what `args` says."""
-
-    def __init__(self, one: int, two: int, *, three: int) -> None:
-        super().__init__(f"{one}{two}{three}")
-
-
-ERRORS: dict[str, Callable[[], BaseException]] = {
-    "Exception": lambda: ValueError("mine"),
-    "odd constructor": lambda: Odd(1, 2, three=3),
-    "BaseException": lambda: BaseException("mine"),
-    "SystemExit": lambda: SystemExit(3),
-    "KeyboardInterrupt": KeyboardInterrupt,
-    "GeneratorExit": GeneratorExit,
-    "CancelledError": asyncio.CancelledError,
-    "StopAsyncIteration": StopAsyncIteration,
-    "TimeoutError": TimeoutError,
-}
-if sys.version_info >= (3, 11):
-    ERRORS["ExceptionGroup"] = lambda: ExceptionGroup("mine", [ValueError(1), TypeError(2)])  # noqa: F821
-    ERRORS["BaseExceptionGroup"] = lambda: BaseExceptionGroup("mine", [KeyboardInterrupt()])  # noqa: F821
-
-
 @pytest.mark.parametrize("kind", ERRORS)
 def test_the_very_exception_comes_back(loop: str, way: dict[str, Any], kind: str) -> None:
     """With a traceback that ends in the function; the thread serves the next call as if nothing were."""
@@ -653,8 +615,9 @@ def test_stop_iteration_is_what_python_makes_of_it(loop: str, way: dict[str, Any
     assert run(main, loop).__cause__ is error
 
 
+@pytest.mark.usefixtures("no_collector")
 def test_an_exception_holds_on_to_nothing(loop: str, way: dict[str, Any]) -> None:
-    """What was called with is freed when the caller lets go of it, without the garbage collector."""
+    """What was called with is freed when the caller lets go of it."""
 
     class Argument: ...
 
@@ -676,13 +639,7 @@ def test_an_exception_holds_on_to_nothing(loop: str, way: dict[str, Any]) -> Non
         await poll(lambda: not any(ref() for ref in refs))  # the thread lets go after the task is told
         return refs
 
-    gc.collect()
-    gc.disable()
-    try:
-        run(main, loop)
-        del main
-    finally:
-        gc.enable()
+    run(main, loop)
 
 
 # -- pools
@@ -747,7 +704,7 @@ def test_what_waits_when_its_pool_is_closed_is_refused(loop: str) -> None:
 
 
 def test_what_waits_too_long_is_refused(loop: str) -> None:
-    with ThreadPool(1, queue_timeout=0.01) as impatient:
+    with ThreadPool(1, queue_timeout=PATIENCE) as impatient:
 
         async def main() -> None:
             blocker = Blocker()
@@ -757,6 +714,7 @@ def test_what_waits_too_long_is_refused(loop: str) -> None:
 
             async def second() -> None:
                 await blocker.begun.come()
+                impatient._core.queue_timeout = 0.01  # the first has not had to hurry
                 try:
                     with pytest.raises(QueueTimeout):
                         await sync_to_async(pytest.fail, thread_sensitive=False, pool=impatient)("ran")
@@ -766,6 +724,29 @@ def test_what_waits_too_long_is_refused(loop: str) -> None:
             await together(first, second)
 
         run(main, loop)
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_calls_by_way_of_an_executor_are_let_go_of(loop: str) -> None:
+    """Of `executor`, and of asgiref's `ThreadSensitiveContext`, which Django has for each request."""
+
+    class Argument: ...
+
+    async def through(options: dict[str, Any]) -> list[weakref.ref[Argument]]:
+        argument = Argument()
+        result = await sync_to_async(lambda _: Argument(), **options)(argument)
+        return [weakref.ref(argument), weakref.ref(result)]
+
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            refs = await through({"thread_sensitive": False, "executor": executor})
+            await poll(lambda: not any(ref() for ref in refs))
+        if loop != "trio":
+            async with ThreadSensitiveContext():
+                refs = await through({})
+                await poll(lambda: not any(ref() for ref in refs))
+
+    run(main, loop)
 
 
 def test_an_executor_that_is_shut_down_refuses(loop: str) -> None:
@@ -853,6 +834,7 @@ def test_nesting_goes_as_deep_in_a_bridged_request_whose_pool_has_one_worker(loo
     pool.close()
 
 
+@pytest.mark.usefixtures("hasty")
 def test_siblings_may_meet_though_the_pool_is_smaller(loop: str) -> None:
     """Four coroutines wait for each other, each called by a function in a pool of two workers.
 
@@ -866,7 +848,7 @@ def test_siblings_may_meet_though_the_pool_is_smaller(loop: str) -> None:
         async def meet() -> None:
             nonlocal arrived
             arrived += 1
-            await poll(lambda: arrived == 4, PATIENCE / 2)
+            await poll(lambda: arrived == 4)
 
         async def sibling() -> None:
             await sync_to_async(async_to_sync(meet), thread_sensitive=False, pool=pool)()

@@ -6,33 +6,23 @@ import asyncio
 import contextlib
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio
 import pytest
 import trio
-from asgiref.sync import SyncToAsync as AsgirefSyncToAsync
-from support.drive import LOOPS, TIMEOUT, Signal, checkpoint, poll, run
+from support.drive import TIMEOUT, Signal, checkpoint, poll, run
 from support.engines import PATIENCE, eventually
+from support.shim_calls import Blocker, Time
 
 from bridge import ThreadPool, async_to_sync, sync_to_async
 from bridge.shim.shared_thread import shared_thread
 
 since_3_11 = pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout, TaskGroup, uncancel")
 ENDED = (asyncio.CancelledError, trio.Cancelled)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def shared_thread_exists() -> None:
-    """asgiref's single thread stays until the process ends; started here, no module leaves it behind."""
-    AsgirefSyncToAsync.single_thread_executor.submit(int).result()
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    """Each of the async libraries in turn."""
-    return str(request.param)
 
 
 class Task:
@@ -94,21 +84,6 @@ async def beside(*functions: Callable[[], Awaitable[Any]]) -> Any:
             task.cancel = scope.cancel
             nursery.start_soon(in_scope, task, scope)
         yield tasks if len(tasks) > 1 else tasks[0]
-
-
-class Blocker:
-    """A blocking function that waits until it is let go."""
-
-    def __init__(self) -> None:
-        self.begun, self.go, self.ended = Signal(), Signal(), Signal()
-
-    def __call__(self) -> str:
-        self.begun.set()
-        try:
-            self.go.wait()
-        finally:
-            self.ended.set()
-        return "done"
 
 
 class Where:
@@ -208,6 +183,28 @@ def test_a_task_that_is_cancelled_before_it_begins_calls_nothing(loop: str, plac
     run(main, loop)
 
 
+def test_what_never_begins_is_let_go_of_at_once(place: Where) -> None:
+    """Its place in the queue is kept, but nothing of what it was given."""
+
+    class Argument: ...
+
+    async def main() -> None:
+        blocker, argument = Blocker(), Argument()
+        end = weakref.ref(argument)
+        running = asyncio.ensure_future(sync_to_async(blocker, **place.options)())
+        await blocker.begun.come()
+        waiting = asyncio.ensure_future(sync_to_async(lambda it: None, **place.options)(argument))
+        await poll(lambda: place.waiting() == 1)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        del argument, waiting
+        assert end() is None
+        blocker.go.set()
+        assert await running == "done"
+
+    run(main)
+
+
 # -- what runs
 
 
@@ -286,6 +283,29 @@ def test_what_an_abandoned_function_raises_is_dropped(loop: str, place: Where) -
         assert await sync_to_async(lambda: "next", **place.options)() == "next"
 
     run(main, loop)
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_what_an_abandoned_function_raises_keeps_nothing(place: Where) -> None:
+    class Argument: ...
+
+    async def main() -> None:
+        blocker, argument = Blocker(), Argument()
+        end = weakref.ref(argument)
+
+        def raises(argument: Argument) -> None:
+            blocker()
+            raise ValueError
+
+        task = asyncio.ensure_future(sync_to_async(raises, **place.options)(argument))
+        await blocker.begun.come()
+        task.cancel()
+        await asyncio.wait((task,))
+        del argument, task
+        blocker.go.set()
+        await poll(lambda: end() is None)
+
+    run(main)
 
 
 def test_an_abandoned_function_may_go_on_to_call_async_code(loop: str) -> None:
@@ -530,16 +550,16 @@ def test_the_calls_beside_it_are_left_alone(loop: str) -> None:
 
 def test_wait_for() -> None:
     async def main() -> None:
-        blocker = Blocker()
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(sync_to_async(blocker, thread_sensitive=False)(), 0.01)
-        assert not blocker.ended.is_set
-        blocker.go.set()
-        inner = Inner()
+        blocker, inner, time = Blocker(), Inner(), Time()
         inner.go.set()
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(sync_to_async(inner.function)(), 0.01)
-        assert inner.in_function[-1:] in (["ended"], [])
+        async with beside(lambda: time.passes(4, blocker.begun), lambda: time.passes(4, inner.begun)):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(sync_to_async(blocker, thread_sensitive=False)(), 3)
+            assert not blocker.ended.is_set
+            blocker.go.set()
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(sync_to_async(inner.function)(), 3)
+            assert inner.in_function == ["CancelledError", "ended"]
 
     run(main)
 
@@ -550,12 +570,13 @@ def test_asyncio_timeout(with_coroutine: bool) -> None:
     """The time-out is raised, and no request for cancellation is left on the task."""
 
     async def main() -> None:
-        blocker, inner = Blocker(), Inner()
+        blocker, inner, time = Blocker(), Inner(), Time()
         inner.go.set()
         timeout: Any = asyncio.timeout  # type: ignore[attr-defined]
-        with pytest.raises(TimeoutError):
-            async with timeout(0.01):
-                await sync_to_async(inner.function if with_coroutine else blocker)()
+        async with beside(lambda: time.passes(4, (inner if with_coroutine else blocker).begun)):
+            with pytest.raises(TimeoutError):
+                async with timeout(3):
+                    await sync_to_async(inner.function if with_coroutine else blocker)()
         task: Any = asyncio.current_task()
         assert task.cancelling() == 0
         blocker.go.set()
@@ -620,17 +641,53 @@ def test_requests_for_cancellation_are_counted_as_asgiref_leaves_them() -> None:
     )
 
 
+@pytest.mark.parametrize("levels", [1, 3])
+def test_anyios_scopes_know_their_cancellation_when_it_has_gone_through_a_coroutine_inside(
+    loop: str, levels: int
+) -> None:
+    """On asyncio they know it by its message."""
+
+    async def main() -> None:
+        inner = Inner()
+        inner.go.set()
+        call: Callable[[], Awaitable[None]] = sync_to_async(inner.function)
+        for _ in range(levels - 1):
+            call = sync_to_async(async_to_sync(call))
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as scope:
+
+                async def cancel() -> None:
+                    await inner.begun.come()
+                    scope.cancel()
+
+                tasks.start_soon(cancel)
+                await call()
+            assert scope.cancelled_caught
+        assert inner.in_function[-1] == "ended"
+
+    run(main, loop)
+
+
 def test_trio_time_outs() -> None:
     async def main() -> None:
         blocker, inner = Blocker(), Inner()
         inner.go.set()
-        with trio.move_on_after(0.01) as scope:
-            await sync_to_async(blocker, thread_sensitive=False)()
-        assert scope.cancelled_caught
-        assert not blocker.ended.is_set
-        blocker.go.set()
-        with pytest.raises(trio.TooSlowError), trio.fail_after(0.01):
-            await sync_to_async(inner.function)()
+
+        async def time_is_up(scope: trio.CancelScope, after: Signal) -> None:
+            await after.come()
+            scope.deadline = trio.current_time()
+
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(1000) as scope:
+                nursery.start_soon(time_is_up, scope, blocker.begun)
+                await sync_to_async(blocker, thread_sensitive=False)()
+            assert scope.cancelled_caught
+            assert not blocker.ended.is_set
+            blocker.go.set()
+            with pytest.raises(trio.TooSlowError), trio.fail_after(1000) as scope:  # noqa: PT012
+                nursery.start_soon(time_is_up, scope, inner.begun)
+                await sync_to_async(inner.function)()
+            assert inner.in_function == ["Cancelled", "ended"]
 
     run(main, "trio")
 
@@ -708,6 +765,48 @@ def test_asyncio_run_ends_with_what_a_function_waits_for(place: Where) -> None:
     asyncio.run(main())
     eventually(lambda: inner.in_function[-1:] == ["ended"])
     assert inner.cleaned
+
+
+@pytest.mark.parametrize("abandon", [True, False])
+@pytest.mark.parametrize("with_coroutine", [False, True], ids=["function", "coroutine inside"])
+def test_a_coroutine_that_is_destroyed_while_its_function_runs_waits_for_nothing(
+    place: Where, with_coroutine: bool, abandon: bool
+) -> None:
+    """As by a loop that is thrown away with its tasks: Python forbids to await anything then."""
+    blocker, inner = Blocker(), Inner()
+    inner.go.set()
+
+    async def main() -> None:
+        before = asyncio.all_tasks()
+        function: Callable[[], Any] = inner.function if with_coroutine else blocker
+        coroutine = sync_to_async(function, abandon_on_cancel=abandon, **place.options)()
+        coroutine.send(None)
+        await (inner if with_coroutine else blocker).begun.come()
+        coroutine.close()
+        blocker.go.set()
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+
+    run(main)
+
+
+def test_a_coroutine_that_is_destroyed_while_its_function_waits_has_it_never_begin(place: Where) -> None:
+    called: list[str] = []
+
+    async def main() -> None:
+        blocker = Blocker()
+        async with beside(sync_to_async(blocker, **place.options)) as running:
+            await blocker.begun.come()
+            coroutine = sync_to_async(called.append, **place.options)("ran")
+            coroutine.send(None)
+            assert place.waiting() == 1
+            coroutine.close()
+            blocker.go.set()
+            await running.end()
+        await sync_to_async(called.append, **place.options)("after")
+
+    run(main)
+    assert called == ["after"]
 
 
 def test_many_are_cancelled_at_random_steps(loop: str) -> None:
