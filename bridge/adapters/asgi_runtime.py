@@ -133,7 +133,9 @@ class Runtime:
                     logger.error("%s", late)
             else:
                 self._report(LoopGone("the event loop has ended during startup"))
-            self._submit(self._cancel_startup)
+            # If the thread of the loop has yet to come, the startup will find that it is over.
+            if thread is not None and thread.alive():
+                self._submit(self._cancel_startup)
         if self._failure is not None:
             raise type(self._failure)(*self._failure.args) from self._failure.__cause__
 

@@ -116,6 +116,29 @@ def test_a_startup_that_is_over_before_the_loop_has_come_to_it_does_not_begin() 
         shared.release()
 
 
+def test_the_time_may_run_out_before_there_is_a_loop() -> None:
+    """Its factory takes long, and another one waits beside who has begun the startup."""
+    app = Lifespan()
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    def factory() -> asyncio.AbstractEventLoop:
+        asked.set()
+        assert may_go_on.wait(PATIENCE)
+        return asyncio.new_event_loop()
+
+    runtime = make(app, loop_factory=factory, startup_timeout=0.05)
+    with no_loop_left():
+        first = Thread(runtime.enter)
+        assert asked.wait(PATIENCE)
+        with pytest.raises(StartupFailed):
+            runtime.enter()
+        may_go_on.set()
+        with pytest.raises(StartupFailed):
+            first.outcome()
+        assert app.log == []
+        runtime.close()
+
+
 def test_a_waiter_that_is_interrupted_leaves_the_startup_to_the_others() -> None:
     """A server's time-out may hit the one that began it."""
 
