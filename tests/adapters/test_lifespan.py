@@ -89,7 +89,7 @@ def test_shutdown_waits_for_running_requests_and_lets_the_threads_end(adapt: Ada
     adapter = adapt(app)
     request = Exchange(adapter)
     lifespan = Exchange(adapter, lifespan_scope(), [STARTUP, app.entered, SHUTDOWN])
-    before = threading.active_count()
+    before = set(threading.enumerate())
 
     async def client() -> None:
         await app.entered.come()
@@ -102,7 +102,7 @@ def test_shutdown_waits_for_running_requests_and_lets_the_threads_end(adapt: Ada
     async def main() -> None:
         await together(request.go, lifespan.go, client)
         assert adapter.pool.stats().threads == 0
-        await poll(lambda: threading.active_count() <= before)
+        await poll(lambda: set(threading.enumerate()) <= before)
 
     run(main, loop)
     assert lifespan.unwrap().sent == [STARTED, STOPPED]

@@ -26,7 +26,7 @@ import pytest
 from support import asgi_apps
 from support.asgi_apps import DISCONNECT, Ending, Lifespan, bridged, finish, http, read_messages
 from support.drive import Exchange, Signal, disconnect, length, poll, post, requests, run, serve, together
-from support.engines import Thread, eventually, script
+from support.engines import PATIENCE, Thread, eventually, script
 from support.scopes import ABSENT, http_scope
 from support.wsgi_apps import Adapt, Environs, Watched, answer, returning
 from support.wsgi_drive import ClosingInput, make_environ
@@ -79,7 +79,7 @@ def test_a2wsgi_ten_departed_clients_of_a_stream_stop_the_server(adapt: Adapt, l
         await together(*(client.go for client in clients), leave)
 
     run(main, loop)
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(PATIENCE)
     assert [stream.closed for stream in streams] == [1] * 10
 
 
@@ -232,9 +232,9 @@ def test_a2wsgi_starlette_uvicorn_hypercorn_repeated_headers_take_quadratic_time
     app = Environs()
     adapter = adapt(app)
     scope = http_scope(headers=[(b"x-a", b"v" * 20)] * 80_000)
-    started = time.perf_counter()
+    started = time.process_time()
     serve(adapter, scope).unwrap()
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert len(app.seen[0]["HTTP_X_A"]) == 80_000 * 21 - 1
 
 
@@ -256,7 +256,7 @@ def test_asgiref_one_thread_serves_all(adapt: Adapt, loop: str) -> None:
     barrier = threading.Barrier(12)
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         start_response("200 OK", [])
         return [b"x"]
 
@@ -723,9 +723,10 @@ async def no_headers(scope: Any, receive: Any, send: Any) -> None:
 def test_a2wsgi_loses_chunked_bodies_and_raises_for_lawful_requests() -> None:
     with rival(size_of_body) as middleware:
         assert call_rival(middleware, **chunked()) == ("200 OK", b"0")
-    for environ, error in ODD_ENVIRONS.values():
-        with rival(no_headers) as middleware, pytest.raises(error):
-            call_rival(middleware, **environ)
+        other = a2wsgi.ASGIMiddleware(no_headers, loop=middleware.loop)
+        for environ, error in ODD_ENVIRONS.values():
+            with pytest.raises(error):
+                call_rival(other, **environ)
 
 
 @pytest.mark.req("A-08")
@@ -795,12 +796,12 @@ def test_a2wsgi_runs_no_lifespan_and_a_thread_for_each_adapter() -> None:
     with rival(app) as middleware:
         call_rival(middleware)
     assert app.log == ["/"]
-    before = threading.active_count()
+    before = set(threading.enumerate())
     adapters: list[Any] = [a2wsgi.ASGIMiddleware(app) for _ in range(5)]
-    assert threading.active_count() == before + 5
+    assert len(set(threading.enumerate()) - before) == 5
     for adapter in adapters:
         adapter.loop.call_soon_threadsafe(adapter.loop.stop)
-    eventually(lambda: threading.active_count() == before)
+    eventually(lambda: set(threading.enumerate()) <= before)
     for adapter in adapters:
         adapter.loop.close()
 
@@ -812,11 +813,11 @@ def test_the_lifespan_runs_and_adapters_share_a_thread() -> None:
     def own() -> asyncio.AbstractEventLoop:  # a fixture of another module may use the ordinary one
         return asyncio.new_event_loop()
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with contextlib.ExitStack() as stack:
         for app in apps:
             stack.enter_context(bridged(app, loop_factory=own)).start()
-        assert threading.active_count() == before + 1
+        assert len(set(threading.enumerate()) - before) == 1
     assert [app.log for app in apps] == [["startup", "shutdown", "left"]] * 5
 
 

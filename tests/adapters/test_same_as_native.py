@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from itsdangerous import TimestampSigner
 
 SOURCE = Path(__file__).resolve().parents[2] / "docs" / "_differences.py"
 
@@ -32,6 +33,12 @@ differences = _load()
 EACH = pytest.mark.parametrize(
     "behaviour", differences.BEHAVIOURS, ids=lambda each: f"{each.direction[:4]}: {each.title}"
 )
+
+
+@pytest.fixture(autouse=True)
+def time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what Flask signs: a second may begin between the two requests."""
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: 1_700_000_000)
 
 
 @EACH

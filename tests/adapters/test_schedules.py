@@ -31,7 +31,7 @@ from bridge.exceptions import ApplicationError, BodyTooLarge
 SCHEDULES = 500
 CHUNKS = 10
 # A schedule that has not ended after this long (seconds) hangs; they take milliseconds.
-HANGS = 10.0
+HANGS = 20.0
 
 
 class Planned(Exception):

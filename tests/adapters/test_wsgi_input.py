@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.drive import serve
+from support.engines import Thread
 from support.wsgi_apps import Adapt
 
 from bridge.adapters.wsgi_input import Errors, FileWrapper, StreamedBody, spooled, streamed_input
@@ -135,18 +135,22 @@ def test_the_worker_says_that_it_waits_before_it_does() -> None:
 
     def meanwhile() -> None:  # what the task does, in its thread
         source.put(b"b")
-        source.end()
 
     def before_wait() -> None:
         waits.append(1)
-        threading.Thread(target=meanwhile).start()
+        Thread(meanwhile)
 
     source.put(b"a")
     body = StreamedBody(source, before_wait)
     buffer = bytearray(1)
     body.readinto(buffer)
     assert waits == []
-    assert body.readall() == b"b"
+    body.readinto(buffer)
+    assert bytes(buffer) == b"b"
+    assert waits == [1]
+    source.put(b"c")
+    source.end()
+    assert body.readall() == b"c"
     assert waits == [1]
 
 

@@ -18,7 +18,20 @@ import wsgiref.validate
 from typing import Any
 
 import pytest
-from support.drive import Exchange, Signal, checkpoint, length, poll, post, requests, run, serve, together
+from support.drive import (
+    TIMEOUT,
+    Exchange,
+    Signal,
+    checkpoint,
+    length,
+    poll,
+    post,
+    requests,
+    run,
+    serve,
+    together,
+)
+from support.engines import eventually, threads_named
 from support.scopes import ABSENT, http_scope
 from support.wsgi_apps import Adapt, App, Environs, answer, echo
 
@@ -91,9 +104,9 @@ def test_an_unknown_scope_type_raises(adapt: Adapt, loop: str, kind: Any) -> Non
 
 @pytest.mark.req("W-30")
 def test_no_thread_is_started_before_the_first_request() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     adapter = WSGIToASGI(answer())
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     assert adapter.pool.stats().threads == 0
 
 
@@ -115,18 +128,15 @@ def test_outside_of_a_known_loop_the_message_says_what_is_missing() -> None:
 
 def test_dropped_adapters_leave_no_threads(adapt: Adapt) -> None:
     """A hundred of them left a hundred threads with others."""
-    before = {thread for thread in threading.enumerate() if thread.name.startswith("bridge")}
+
+    def workers() -> set[threading.Thread]:
+        return {each for each in threads_named("bridge") if not each.name.endswith("-governor")}
+
+    before = workers()
     for _ in range(20):
         serve(WSGIToASGI(answer(b"x"))).unwrap()
     gc.collect()
-    for thread in threading.enumerate():
-        if (
-            thread.name.startswith("bridge")
-            and not thread.name.endswith("-governor")
-            and thread not in before
-        ):
-            thread.join(5)
-            assert not thread.is_alive()
+    eventually(lambda: workers() <= before, "the end of all workers")
 
 
 # -- options
@@ -561,7 +571,7 @@ def test_the_validator_of_the_standard_library_passes(
             continue  # the validator does not count what is written, and then finds the length wrong
         adapter = adapt(wsgiref.validate.validator(app), **options)
         serve(adapter, scope, requests(b"abc", b"\nde")).unwrap()
-        assert adapter.pool.drain(5)
+        assert adapter.pool.drain(TIMEOUT)
     # What it finds in a destructor, such as a missing close(), it prints.
     assert "garbage collected" not in capsys.readouterr().err
 
@@ -589,7 +599,7 @@ def test_the_validator_is_content_when_the_client_leaves(
 
     adapter = adapt(wsgiref.validate.validator(app))
     serve(adapter, loop=loop, fail_send={3: OSError("gone")}).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     gc.collect()
     assert capsys.readouterr().err == ""
 

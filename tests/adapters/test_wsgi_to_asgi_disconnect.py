@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.drive import (
+    TIMEOUT,
     Exchange,
     Signal,
     checkpoint,
@@ -61,7 +62,7 @@ def test_an_oserror_from_send_ends_a_stream_quietly(
     body = endless()
     adapter = adapt(returning(lambda environ: body), **TINY)
     done = serve(adapter, loop=loop, fail_send={number: kind("gone")}).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert body.closed == 1
     assert done.sends == number
     assert not done.complete
@@ -79,7 +80,7 @@ def test_an_oserror_from_send_ends_a_whole_response_quietly(adapt: Adapt, loop: 
 
     adapter = adapt(returning(lambda environ: Body([b"x"])))
     done = serve(adapter, loop=loop, fail_send={number: OSError("gone")}).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert (closed, done.sends, done.complete) == ([1], number, False)
 
 
@@ -93,7 +94,7 @@ def test_another_error_from_send_propagates_and_frees_the_thread(
     adapter = adapt(returning(lambda environ: body), **TINY)
     done = serve(adapter, loop=loop, fail_send={number: error})
     assert done.error is error
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert body.closed == 1
 
 
@@ -114,7 +115,7 @@ def test_write_raises_once_send_has_failed(adapt: Adapt, loop: str) -> None:
 
     adapter = adapt(app, **TINY)
     serve(adapter, loop=loop, fail_send={3: OSError("gone")}).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert errors == [ClientDisconnected] * 3
 
 
@@ -134,7 +135,7 @@ def test_a_disconnect_stops_a_streamed_get(adapt: Adapt, loop: str, chunk: bytes
         exchange.feed(disconnect())
 
     done = serve(adapter, loop=loop, beside=beside).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert body.closed == 1
     assert not done.complete
     assert done.receives == 1
@@ -159,7 +160,7 @@ def test_a_disconnect_stops_a_stream_after_an_upload(
 
     adapter = adapt(app, **options)
     serve(adapter, post(*headers), requests(b"a", b"b"), loop=loop, beside=beside).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert body.closed == 1
 
 
@@ -178,7 +179,7 @@ def test_after_a_disconnect_no_further_chunk_is_asked_for(adapt: Adapt, loop: st
         gone.set()
 
     done = serve(adapter, loop=loop, beside=beside).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert (body.pulled, body.closed) == (2, 1)
     assert done.body == b"first"
 
@@ -236,7 +237,7 @@ def test_a_request_ends_when_its_client_leaves_though_the_app_blocks(adapt: Adap
 
     adapter = adapt(app)
     done = serve(adapter, loop=loop, beside=beside).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert done.sent == []
     assert results == [ClientDisconnected]
 
@@ -293,7 +294,7 @@ def test_an_error_after_the_client_has_left_is_logged(
         gone.set()
 
     serve(adapter, loop=loop, beside=beside).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.exc_info is not None
@@ -369,7 +370,7 @@ def test_an_error_of_the_watching_receive_fails_the_request(adapt: Adapt, loop: 
     adapter = adapt(returning(lambda environ: body))
     done = serve(adapter, loop=loop, beside=beside)
     assert done.error is error
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert body.closed == 1
 
 
@@ -383,7 +384,7 @@ def test_an_oserror_of_the_watching_receive_is_a_disconnect(adapt: Adapt, loop: 
 
     adapter = adapt(returning(lambda environ: body))
     serve(adapter, loop=loop, beside=beside).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert body.closed == 1
 
 
@@ -426,7 +427,7 @@ def test_cancelling_the_request_frees_the_worker(adapt: Adapt, loop: str, where:
 
     done = serve(adapter, post(), requests(b"a", more=True), loop=loop, beside=beside)
     assert done.cancelled
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     if where == "iterate":
         assert app.body.closed == 1
     else:
@@ -470,7 +471,7 @@ def test_a_request_may_be_cancelled_at_every_await(
     for number in itertools.count(1):
         exchange = Exchange(adapter, post(*headers), requests(b"a", b"b", b"c"), turns=2, cancel_at=number)
         run(exchange.go, loop)
-        assert adapter.pool.drain(5)
+        assert adapter.pool.drain(TIMEOUT)
         assert [body.closed for body in bodies] == [1] * len(bodies)
         bodies.clear()
         if exchange.awaits < number:
@@ -634,12 +635,14 @@ def test_a_request_that_waited_too_long_is_answered_by_503(adapt: Adapt, loop: s
         start_response("200 OK", [])
         return [b"x"]
 
-    adapter = adapt(app, pool=ThreadPool(1, queue_timeout=0.01), **TINY)
+    pool = ThreadPool(1, queue_timeout=60)
+    adapter = adapt(app, pool=pool, **TINY)
     first = Exchange(adapter)
     others = [Exchange(adapter), Exchange(adapter, post(), requests(b"a", b"b"))]
 
     async def beside(exchange: Exchange) -> None:
         await entered.come()
+        pool._core.queue_timeout = 0.01  # not before: the first one has to wait for its thread, too
         await together(*(other.go for other in others))
         released.set()
 
@@ -701,7 +704,7 @@ def test_a_worker_does_not_outlive_a_loop_that_was_stopped(
     exchange.hold()
     task = loop.create_task(exchange.go())
     loop.run_until_complete(poll(lambda: adapter.pool.stats().streaming == 1))
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert errors == [LoopGone]
     # Only now: what the request's task left must not trouble the next test.
     task.cancel()
@@ -722,7 +725,7 @@ def test_a_loop_that_is_closed_wakes_its_workers(adapt: Adapt) -> None:
         assert not task.done()
 
     asyncio.run(main())
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert body.closed == 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from support.drive import Exchange, Signal, checkpoint, poll, serve
+from support.drive import TIMEOUT, Exchange, Signal, checkpoint, poll, serve
 from support.scopes import ABSENT, http_scope
 from support.wsgi_apps import Adapt, Environs, Watched, answer, returning
 
@@ -455,7 +455,7 @@ def test_a_client_that_leaves_while_the_server_sends_a_file_frees_the_thread(
     files: list[IO[bytes]] = []
     adapter = adapt(file_app(path, files))
     serve(adapter, offering("pathsend"), loop=loop, fail_send={2: OSError("gone")}).unwrap()
-    assert adapter.pool.drain(5)
+    assert adapter.pool.drain(TIMEOUT)
     assert files[0].closed
 
 

@@ -1384,8 +1384,11 @@ print(thread.join(10))
 
 @pytest.mark.usefixtures("preemptive")
 @pytest.mark.parametrize("seed", range(3))
-def test_thousands_of_items_pass_in_bounded_memory(loop_thread: LoopThread, seed: int) -> None:
+def test_thousands_of_items_pass_in_bounded_memory(
+    loop_thread: LoopThread, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Several threads share the loop, so that their wake-ups are coalesced, and none may be lost."""
+    monkeypatch.setattr(crossing_module, "LOOK", PATIENCE)  # who looks has been forgotten, and not only slow
 
     async def work(job: Job) -> None:
         chance = random.Random(seed)

@@ -22,7 +22,6 @@ from support.engines import (
     fill,
     in_thread,
     script,
-    threads_named,
 )
 
 from bridge.engines import offload
@@ -56,7 +55,7 @@ def test_a_function_runs_in_a_daemon_thread_of_its_own(loop: str) -> None:
         assert thread.daemon
         assert thread is not threading.current_thread()
         await in_thread(thread.join)
-        assert not threads_named("bridge-drain")
+        assert thread not in threading.enumerate()
 
     run(main, loop)
 

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -73,9 +74,8 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> Starts:
 
 
 def test_construction_starts_no_thread(make_pool: MakePool) -> None:
-    before = set(threading.enumerate())
-    pool = make_pool(8)
-    assert set(threading.enumerate()) == before
+    pool = make_pool(8, name="unused")
+    assert threads_named("unused") == []
     assert pool.stats() == PoolStats(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0)
 
 
@@ -695,7 +695,7 @@ def test_jobs_that_wait_get_all_threads_at_once(make_pool: MakePool) -> None:
     pool = make_pool(40)
     began = time.monotonic()
     tasks = fill(pool, 40)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < PATIENCE, "one after the other, with growing waits, takes longer"
     for task in tasks:
         task.let_go()
 
@@ -1077,7 +1077,7 @@ def test_the_dump_tells_what_stuck_workers_do(make_pool: MakePool) -> None:
     assert lender.asked.wait(PATIENCE)
     dump = pool.dump(older_than=0.0)
     first, second = dump.split("\n\n") if "\n\n" in dump else dump.split("\nshop-2", 1)
-    assert first.startswith("shop-1: task 42, for 0.")
+    assert re.match(r"shop-1: task 42, for \d+\.\d s", first)
     assert "in a_function_in_which_the_worker_is_stuck" in first
     assert "free.wait(PATIENCE)" in first
     assert "slot lent" in second
@@ -1769,8 +1769,13 @@ def saturate():
 pool = ThreadPool(1, queue_timeout=0.03)
 def child():
     free = threading.Event()
-    held, expired = Call(lambda worker: free.wait(20)), Call(None)
-    pool.submit(held)
+    held = []
+    while not held:  # it may have to wait too long itself
+        job = Call(lambda worker: held.append(1) or free.wait(20))
+        pool.submit(job)
+        while not held and job.error is None:
+            time.sleep(0.001)
+    expired = Call(None)
     pool.submit(expired)
     assert expired.over.wait(20), "no governor watches"
     assert "free within" in str(expired.error)
@@ -1932,8 +1937,8 @@ def test_every_job_has_exactly_one_fate(
     stats = pool.stats()
     assert stats.started == stats.completed == counted["run"]
     assert stats.rejected == counted["full"] + counted["refuse"]
-    assert counted["run"] > 200
-    assert counted["cancelled"], f"the test has lost its variety: {counted}"
+    # How many of each depends on the machine.
+    assert 0 not in (counted["run"], counted["cancelled"]), f"the test has lost its variety: {counted}"
 
 
 # -- whether a job has to wait for the end of another one

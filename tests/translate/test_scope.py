@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.counting import calls_of
 from support.scopes import ABSENT, http_scope
 
 from bridge.exceptions import BadRequest
@@ -1529,18 +1530,7 @@ def test_many_keys_take_time_in_proportion() -> None:
     """Calls, Python's and C's, for 10 times the headers: no more than 10 times as many."""
 
     def calls(environ: dict[str, Any]) -> int:
-        count = 0
-
-        def count_call(frame: object, event: str, argument: object) -> None:
-            nonlocal count
-            count += event in ("call", "c_call")
-
-        sys.setprofile(count_call)
-        try:
-            BUILDER.build(environ)
-        finally:
-            sys.setprofile(None)
-        return count
+        return calls_of(lambda: BUILDER.build(environ))
 
     def environ_of(number: int) -> dict[str, Any]:
         return wsgi_environ(**{f"HTTP_X_{each}": "v" * 20 for each in range(number)})
