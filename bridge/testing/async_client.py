@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..engines.ports import in_trio_task
-from .client import DEFAULT_BACKGROUND_WAIT, DEFAULT_BASE_URL, DEFAULT_TIMEOUT, on_server
+from ..types import ASGIApp
+from .client import DEFAULT_BACKGROUND_WAIT, DEFAULT_TIMEOUT, InFrontOfApp, on_server
 from .exchange import RequestLike, Response
-from .local_app import LocalApp
 from .transports.async_asgi import AsyncASGITransport
 from .transports.async_wsgi import AsyncWSGITransport
 from .transports.library import httpx2
 from .transports.plain import Hops, is_answer
 from .transports.tap import AsyncTappedTransport
-from .transports.wire import DEFAULT_CLIENT
-from .ways import InterfaceName, LifespanMode, Via
+from .ways import Via
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 _Client = TypeVar("_Client", bound="AsyncClient")
 
 
-class AsyncClient(httpx2.AsyncClient):
+class AsyncClient(InFrontOfApp[AsyncASGITransport, AsyncWSGITransport], httpx2.AsyncClient):
     """An HTTP client of an app in process, for asyncio and what is built like it. It belongs to one loop.
 
     A context manager: the lifespan of an ASGI app starts at entry, or with the first request; `aclose`
@@ -57,44 +55,13 @@ class AsyncClient(httpx2.AsyncClient):
             asyncio loop runs, or another one than at first.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        *,
-        via: Via = "native",
-        base_url: str | httpx2.URL = DEFAULT_BASE_URL,
-        raise_app_exceptions: bool = True,
-        lifespan: LifespanMode = "auto",
-        root_path: str = "",
-        client: tuple[str, int] | None = DEFAULT_CLIENT,
-        extra: Mapping[str, Any] | None = None,
-        timeout: Any = DEFAULT_TIMEOUT,
-        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-        **options: Any,
-    ) -> None:
-        self.app = app
-        self.via = via
-        self.interface: InterfaceName | None = None
-        self.local: LocalApp[AsyncASGITransport, AsyncWSGITransport] | None = None
-        transport = options.pop("transport", None)
-        if transport is None:
-            self.local = LocalApp(
-                app,
-                via,
-                asgi=partial(AsyncASGITransport, lifespan=lifespan),
-                wsgi=AsyncWSGITransport,
-                tapped=AsyncTappedTransport,
-                lifespan=lifespan,
-                loop_factory=loop_factory,
-                raise_app_exceptions=raise_app_exceptions,
-                root_path=root_path,
-                client=client,
-                extra=extra,
-            )
-            self.interface = self.local.way.interface
-            transport = self.local.transport
-        options.setdefault("trust_env", False)
-        super().__init__(transport=transport, base_url=base_url, timeout=timeout, **options)
+    _to_wsgi = AsyncWSGITransport
+    _tapped = AsyncTappedTransport
+
+    @staticmethod
+    def _to_asgi(app: ASGIApp, *, loop_factory: object, **options: Any) -> AsyncASGITransport:
+        """Natively it runs on the loop of the test, not on one that is made for it."""
+        return AsyncASGITransport(app, **options)
 
     @classmethod
     def served(

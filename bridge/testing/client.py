@@ -13,7 +13,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .exchange import RequestLike, Response
 from .local_app import LocalApp
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _Client = TypeVar("_Client", bound="Client")
 _Made = TypeVar("_Made")
+_ASGI = TypeVar("_ASGI")
+_WSGI = TypeVar("_WSGI")
 
 DEFAULT_BASE_URL = "http://testserver"
 # A test that waits longer for one answer has gone wrong.
@@ -52,7 +54,63 @@ CONNECTION_OPTIONS = frozenset(inspect.signature(httpx2.HTTPTransport.__init__).
 """Of these, what concerns connections."""
 
 
-class Client(httpx2.Client):
+class InFrontOfApp(Generic[_ASGI, _WSGI]):
+    """What both clients are beside httpx2's: they know the app, and put it in the place of a network.
+
+    To be inherited before the library's own class. The subclass says which transports call the app.
+    """
+
+    app: Any
+    via: Via
+    interface: InterfaceName | None
+    local: LocalApp[_ASGI, _WSGI] | None
+
+    _to_asgi: ClassVar[Callable[..., Any]]
+    _to_wsgi: ClassVar[Callable[..., Any]]
+    _tapped: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        via: Via = "native",
+        base_url: str | httpx2.URL = DEFAULT_BASE_URL,
+        raise_app_exceptions: bool = True,
+        lifespan: LifespanMode = "auto",
+        root_path: str = "",
+        client: tuple[str, int] | None = DEFAULT_CLIENT,
+        extra: Mapping[str, Any] | None = None,
+        timeout: Any = DEFAULT_TIMEOUT,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        **options: Any,
+    ) -> None:
+        self.app = app
+        self.via = via
+        self.interface = None
+        self.local = None
+        transport = options.pop("transport", None)
+        if transport is None:
+            self.local = LocalApp(
+                app,
+                via,
+                asgi=partial(self._to_asgi, lifespan=lifespan, loop_factory=loop_factory),
+                wsgi=self._to_wsgi,
+                tapped=self._tapped,
+                lifespan=lifespan,
+                loop_factory=loop_factory,
+                raise_app_exceptions=raise_app_exceptions,
+                root_path=root_path,
+                client=client,
+                extra=extra,
+            )
+            self.interface = self.local.way.interface
+            transport = self.local.transport
+        options.setdefault("trust_env", False)
+        options |= {"transport": transport, "base_url": base_url, "timeout": timeout}
+        super().__init__(**options)
+
+
+class Client(InFrontOfApp[ASGITransport, WSGITransport], httpx2.Client):
     """An HTTP client of an app in process. It may be shared between threads.
 
     A context manager: the lifespan of an ASGI app starts at entry, or with the first request; `close`
@@ -91,46 +149,14 @@ class Client(httpx2.Client):
         UsageError: the interface of `app` cannot be told, or an option is not usable.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        *,
-        via: Via = "native",
-        base_url: str | httpx2.URL = DEFAULT_BASE_URL,
-        raise_app_exceptions: bool = True,
-        lifespan: LifespanMode = "auto",
-        root_path: str = "",
-        client: tuple[str, int] | None = DEFAULT_CLIENT,
-        extra: Mapping[str, Any] | None = None,
-        timeout: Any = DEFAULT_TIMEOUT,
-        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-        **options: Any,
-    ) -> None:
-        self.app = app
-        self.via = via
-        self.interface: InterfaceName | None = None
-        self.host: ASGIHost | None = None
-        self.local: LocalApp[ASGITransport, WSGITransport] | None = None
-        transport = options.pop("transport", None)
-        if transport is None:
-            self.local = LocalApp(
-                app,
-                via,
-                asgi=partial(ASGITransport, lifespan=lifespan, loop_factory=loop_factory),
-                wsgi=WSGITransport,
-                tapped=TappedTransport,
-                lifespan=lifespan,
-                loop_factory=loop_factory,
-                raise_app_exceptions=raise_app_exceptions,
-                root_path=root_path,
-                client=client,
-                extra=extra,
-            )
-            self.interface = self.local.way.interface
-            self.host = None if self.local.asgi is None else self.local.asgi.host
-            transport = self.local.transport
-        options.setdefault("trust_env", False)
-        super().__init__(transport=transport, base_url=base_url, timeout=timeout, **options)
+    _to_asgi = ASGITransport
+    _to_wsgi = WSGITransport
+    _tapped = TappedTransport
+
+    @property
+    def host(self) -> ASGIHost | None:
+        """See the class."""
+        return None if self.local is None or self.local.asgi is None else self.local.asgi.host
 
     @classmethod
     def served(

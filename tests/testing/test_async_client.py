@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import trio
 from support.asgi_apps import Lifespan, body, finish, http, no_complaints, no_loop_left, respond, start
 from support.drive import Signal, run
-from support.engines import eventually
+from support.leftovers import no_thread_left
 from support.wsgi_apps import answer
 
 from bridge.exceptions import StartupFailed, UsageError
@@ -342,9 +341,8 @@ def test_a_closed_client_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize("run_loop", [run, trio.run], ids=["asyncio", "trio"])
+@no_thread_left(daemons=False)
 def test_served(run_loop: Any) -> None:
-    before = set(threading.enumerate())
-
     async def main() -> None:
         async with AsyncClient.served(asgi_app) as client:
             response = await client.exchange("/a/../%C3%A9?b")
@@ -352,6 +350,3 @@ def test_served(run_loop: Any) -> None:
             assert response.reason == "OK"
 
     run_loop(main)
-    eventually(
-        lambda: not [t for t in threading.enumerate() if t not in before and not t.daemon], "the server"
-    )

@@ -7,7 +7,6 @@ import gc
 import json
 import os
 import sys
-import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from support.asgi_apps import Lifespan, body, finish, http, no_complaints, no_loop_left, respond, start
 from support.drive import Signal
 from support.engines import Thread, eventually, threads_named
+from support.leftovers import no_longer_there, no_thread_left, own_garbage
 from support.wsgi_apps import answer
 
 from bridge import ASGIToWSGI
@@ -444,13 +444,12 @@ def test_a_closed_client_sends_nothing() -> None:
 
 
 @every_way
+@no_thread_left()
 def test_no_thread_is_left(app: Any, via: Via) -> None:
-    before = set(threading.enumerate())
     with Client(app, via=via) as client:
         client.get("/")
         with client.stream("GET", "/events"):
             pass
-    eventually(lambda: set(threading.enumerate()) <= before, "the end of the client's threads")
 
 
 @pytest.mark.parametrize(
@@ -458,14 +457,14 @@ def test_no_thread_is_left(app: Any, via: Via) -> None:
     [(asgi_app, "native"), (asgi_app, "wsgi"), (asgi_app, "roundtrip"), (wsgi_app, "asgi")],
     ids=["native", "wsgi", "roundtrip", "asgi"],
 )
+@own_garbage()
 def test_a_client_that_was_forgotten_leaves_no_loop(app: Any, via: Via) -> None:
     before = set(threads_named("bridge-loop"))  # other modules' apps may be at work
     client = Client(app, via=via)
     client.get("/")
     gone = weakref.ref(client)
     del client
-    gc.collect()
-    assert gone() is None
+    no_longer_there(gone)
     # What is behind a loop may be garbage only when the loop has ended.
     eventually(
         lambda: gc.collect() >= 0 and set(threads_named("bridge-loop")) <= before, "the end of the loop"
@@ -599,9 +598,9 @@ def test_requests_may_be_given_in_short() -> None:
 @pytest.mark.parametrize(
     ("app", "server"), [(wsgi_app, "waitress"), (asgi_app, "uvicorn")], ids=["waitress", "uvicorn"]
 )
+@no_thread_left(daemons=False)
 def test_served(app: Any, server: str) -> None:
     pytest.importorskip(server)
-    before = set(threading.enumerate())
     with Client.served(app, server, headers={"X-Seen": "always"}) as client:
         for target, path, query in TARGETS:
             if "//" in target and server == "waitress":
@@ -619,6 +618,3 @@ def test_served(app: Any, server: str) -> None:
         assert client.get("/move", follow_redirects=True).json()["query"] == "moved"
         assert client.exchange("/half").body == b"half"
         assert isinstance(client.exchange("/half").error, httpx2.RemoteProtocolError)
-    eventually(
-        lambda: not [t for t in threading.enumerate() if t not in before and not t.daemon], "the server"
-    )

@@ -19,7 +19,9 @@ every_via = pytest.mark.parametrize("via", VIAS)
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in ("asgi_exchange", "tap"):
+        monkeypatch.setattr(f"bridge.testing.transports.{module}.ERROR_FOLLOWS", 10.0)
     with no_complaints(), no_loop_left():
         yield
 
@@ -246,4 +248,5 @@ print("fine")
 
 def test_django() -> None:
     """In a process of its own, as its settings are those of a process."""
-    assert script("import warnings; warnings.simplefilter('ignore')" + DJANGO).strip() == "fine"
+    code = "import warnings; warnings.simplefilter('ignore')" + DJANGO
+    assert script(code, timeout=50).strip() == "fine"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from support.serve_apps import certificate
+from support.served import reserve_port
 
 from bridge.exceptions import UsageError
 from bridge.testing.remote import is_address, remote
@@ -62,10 +62,11 @@ def test_a_certificate_that_is_not_valid_is_said_once(site: str) -> None:
 
 
 def test_nobody_is_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(UsageError, match=rf"nobody answers at http://127\.0\.0\.1:{port}: "):
-        remote(f"http://127.0.0.1:{port}")
+    # It does not listen, and nobody else is given the port while it is open.
+    with reserve_port() as reservation:
+        port = reservation.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"nobody answers at http://127\.0\.0\.1:{port}: "):
+            remote(f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(

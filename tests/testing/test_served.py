@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from support.served import wait_until
+from support.leftovers import no_thread_left
+from support.served import reserve_port
 
 import bridge
 from bridge.adapters.asgi_to_wsgi import ASGIToWSGI
@@ -163,6 +164,8 @@ class TestSameAnswers:
     @pytest.mark.parametrize("name", REQUESTS)
     def test_a_server_answers_as_in_process(self, pair: tuple[Site, Client, Client], name: str) -> None:
         _, inside, outside = pair
+        for client in (inside, outside):
+            client.cookies.clear()  # which other tests have been given
         expected = essence(inside.exchange(REQUESTS[name]))
         assert expected[0] == (500 if name == "error" else 201)
         assert essence(outside.exchange(REQUESTS[name])) == expected
@@ -229,10 +232,8 @@ def _direct() -> httpx2.HTTPTransport:
 @pytest.mark.parametrize("server", IN_THREAD)
 def test_a_lifespan_that_fails_is_an_error_at_once(server: str) -> None:
     """It carries the last line of what the app said, and nothing is left."""
-    before = threading.active_count()
-    with pytest.raises(StartupFailed, match="startup failed: no database"):
+    with no_thread_left(), pytest.raises(StartupFailed, match="startup failed: no database"):
         start(Life("no database"), server)
-    wait_until(lambda: threading.active_count() <= before, PATIENCE, "the server's threads have ended")
 
 
 @pytest.mark.parametrize("server", IN_THREAD)
@@ -247,15 +248,17 @@ def test_a_port_that_is_taken_is_an_error_at_once(server: str) -> None:
 @pytest.mark.parametrize("app", ["wsgi", "asgi"])
 def test_nothing_is_left_after_the_end(server: str, app: str) -> None:
     """No thread, and nobody listens there; closing again does nothing."""
-    before = threading.active_count()
-    running = start(getattr(Site(), app), server)
-    with Client(None, transport=_direct(), base_url=running.url) as client:
-        assert client.get("/").status_code == 201
-        running.close()  # with a connection that is kept alive
-        running.close()
-    wait_until(lambda: threading.active_count() <= before, PATIENCE, "the server's threads have ended")
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2])))
+    # Nobody else is given the port meanwhile; not every system lets a server listen there nevertheless.
+    with reserve_port() as reservation:
+        reserved = reservation.getsockname()[1] if sys.platform == "linux" else 0
+        with no_thread_left():
+            running = start(getattr(Site(), app), server, port=reserved)
+            with Client(None, transport=_direct(), base_url=running.url) as client:
+                assert client.get("/").status_code == 201
+                running.close()  # with a connection that is kept alive
+                running.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2])))
 
 
 @pytest.mark.parametrize("server", IN_THREAD)
@@ -431,7 +434,7 @@ def test_a_server_that_was_not_closed_does_not_keep_the_interpreter(tmp_path: Pa
         env={**os.environ, "PYTHONPATH": os.pathsep.join([package, str(tmp_path)])},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=50,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,30 @@ from bridge.testing.websocket import AsyncWebSocketSession, WebSocketSession, we
 from bridge.testing.websocket_session import Session
 
 PATIENCE = 20.0
-# Long enough for a loaded machine to begin to wait, short enough to be waited for.
+# How long it is waited for what does not come.
 SOON = 0.2
 
 ACCEPT = {"type": "websocket.accept"}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that does not get on for a moment is not taken for one that is blocked."""
+    monkeypatch.setattr(websocket, "_ASK", PATIENCE)
+    monkeypatch.setattr(websocket, "_CANCEL", PATIENCE)
+
+
+@contextmanager
+def in_a_hurry(session: Session) -> Iterator[None]:
+    """Have an open session wait no longer than `SOON`, where a test means it to wait in vain.
+
+    As the time-out of the whole session this would hold for what a busy machine may need longer for.
+    """
+    patience, session._timeout = session._timeout, SOON
+    try:
+        yield
+    finally:
+        session._timeout = patience
 
 
 class Bare:
@@ -602,10 +622,9 @@ def test_an_app_that_does_not_answer_the_handshake() -> None:
 
 def test_a_message_that_does_not_come() -> None:
     """The error says what the app waits for; the session goes on, and so does the app."""
-    with Client(Bare(echo), timeout=SOON) as client, client.websocket_connect("/") as session:
-        with pytest.raises(
-            TimeoutError, match=r"(?s)no message came within 0\.2.*waits in receive\(\).*in echo"
-        ):
+    with Client(Bare(echo)) as client, client.websocket_connect("/") as session:
+        words = r"(?s)no message came within 0\.2.*waits in receive\(\).*in echo"
+        with in_a_hurry(session), pytest.raises(TimeoutError, match=words):
             session.receive_text()
         session.send_text("now")
         assert session.receive_text() == "now"
@@ -615,10 +634,10 @@ def test_an_app_that_does_not_end() -> None:
     """It is cancelled, and the test fails; the client goes on."""
     app = Bare(wait_for_ever)
     with Client(app) as client:
-        session = client.websocket_connect("/", timeout=SOON)
+        session = client.websocket_connect("/")
         words = r"(?s)did not end after the WebSocket was closed.*in wait_for_ever"
         with pytest.raises(TimeoutError, match=words), session:
-            pass
+            session._timeout = SOON
         assert app.ended.is_set()
         assert isinstance(app.raised, asyncio.CancelledError)
 
@@ -661,29 +680,32 @@ def test_an_app_that_refuses_to_be_cancelled_does_not_hang_the_test(monkeypatch:
                 pass
 
     with Client(Bare(then)) as client:
-        with pytest.raises(TimeoutError, match="did not end"), client.websocket_connect("/", timeout=SOON):
-            pass
+        with pytest.raises(TimeoutError, match="did not end"), client.websocket_connect("/") as session:
+            session._timeout = SOON
         stubborn.set()
 
 
 def test_an_app_that_blocks_the_loop_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "_ASK", SOON)
-    go = threading.Event()
+    blocked, go = threading.Event(), threading.Event()
 
     async def then(scope: Any, receive: Any, send: Any) -> None:
-        block_the_loop(go)
+        block_the_loop(blocked, go)
         await echo(scope, receive, send)
 
-    with Client(Bare(then)) as client, client.websocket_connect("/", timeout=SOON) as session:
-        with pytest.raises(TimeoutError, match=r"(?s)blocks the event loop at\n.*in block_the_loop"):
+    with Client(Bare(then)) as client, client.websocket_connect("/") as session:
+        assert blocked.wait(PATIENCE)
+        words = r"(?s)blocks the event loop at\n.*in block_the_loop"
+        with in_a_hurry(session), pytest.raises(TimeoutError, match=words):
             session.receive_text()
         go.set()
         session.send_text("back")
         assert session.receive_text() == "back"
 
 
-def block_the_loop(go: threading.Event) -> None:
+def block_the_loop(blocked: threading.Event, go: threading.Event) -> None:
     """Where the app of the test above blocks."""
+    blocked.set()
     go.wait(PATIENCE)
 
 
@@ -846,7 +868,7 @@ def test_channels(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(str(bridge.__file__)).resolve().parent.parent)},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=50,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -1009,16 +1031,17 @@ def test_async_apps_that_hang() -> None:
                 async with client.websocket_connect("/", timeout=SOON):
                     raise AssertionError("it is not entered")
         assert isinstance(app.raised, asyncio.CancelledError)
-        async with AsyncClient(Bare(echo)) as client, client.websocket_connect("/", timeout=SOON) as session:
-            with pytest.raises(TimeoutError, match=r"(?s)no message came.*waits in receive\(\)"):
+        async with AsyncClient(Bare(echo)) as client, client.websocket_connect("/") as session:
+            words = r"(?s)no message came.*waits in receive\(\)"
+            with in_a_hurry(session), pytest.raises(TimeoutError, match=words):
                 await session.receive()
             await session.send_text("now")
             assert await session.receive_text() == "now"
         app = Bare(wait_for_ever)
         async with AsyncClient(app) as client:
             with pytest.raises(TimeoutError, match=r"(?s)did not end.*in wait_for_ever"):
-                async with client.websocket_connect("/", timeout=SOON):
-                    pass
+                async with client.websocket_connect("/") as session:
+                    session._timeout = SOON
         assert isinstance(app.raised, asyncio.CancelledError)
 
     on_a_loop(main)
@@ -1063,7 +1086,8 @@ def test_an_async_test_that_is_cancelled_cancels_the_app() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - began < 5.0
+        # Much less than the session's time-out.
+        assert time.monotonic() - began < PATIENCE / 2
         assert isinstance(app.raised, asyncio.CancelledError)
 
     on_a_loop(main)

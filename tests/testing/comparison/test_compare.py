@@ -346,9 +346,16 @@ def test_a_way_of_the_user_names_its_side() -> None:
     assert (found.old_name, found.new_name) == ("native", "wrapped")
 
 
-def test_an_app_that_takes_too_long_is_a_difference() -> None:
+def test_an_app_that_takes_too_long_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next request is sent all the same; options go to the clients."""
-    found = compare(says(""), waiting, ["/", "/never", "/"], client_options={"timeout": 0.05})
+    monkeypatch.setattr("bridge.testing.transports.asgi_host.DISCONNECT_GRACE", 0.01)
+
+    def hurry(request: Any) -> None:
+        if request.url.path == "/never":
+            request.extensions["timeout"]["read"] = 0.05
+
+    options = {"event_hooks": {"request": [hurry]}}
+    found = compare(says(""), waiting, ["/", "/never", "/"], client_options=options)
     assert [[each.kind for each in result.differences] for result in found.results] == [
         [],
         ["error/raised"],

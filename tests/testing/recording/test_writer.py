@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+from support.leftovers import no_longer_there, own_garbage
 
 from bridge.exceptions import UsageError
 from bridge.testing.exchange import Request, Response
@@ -140,6 +140,7 @@ def test_after_close_things_are_dropped(caplog: pytest.LogCaptureFixture) -> Non
     assert "closed" in caplog.text
 
 
+@own_garbage()
 def test_what_was_written_is_not_held() -> None:
     class Thing:
         pass
@@ -150,8 +151,7 @@ def test_what_was_written_is_not_held() -> None:
     writer.offer(thing, 1)
     del thing
     assert writer.flush(TIMEOUT)
-    gc.collect()
-    assert gone() is None
+    no_longer_there(gone)
     writer.close(TIMEOUT)
 
 
@@ -168,7 +168,7 @@ def test_what_is_left_is_written_at_exit(tmp_path: Path) -> None:
     )
     root = Path(module.__file__).parents[3]
     subprocess.run(
-        [sys.executable, "-c", code], check=True, timeout=30, env={**os.environ, "PYTHONPATH": str(root)}
+        [sys.executable, "-c", code], check=True, timeout=50, env={**os.environ, "PYTHONPATH": str(root)}
     )
     assert (tmp_path / "out").read_text() == "01234"
 

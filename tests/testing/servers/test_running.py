@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import pytest
+from support.served import wait_until
 
 from bridge.exceptions import StartupFailed, UsageError
 from bridge.testing.servers import running as running_module
@@ -131,6 +132,7 @@ def test_threads_that_close_at_a_time_wait_for_the_one_end() -> None:
     closers = [threading.Thread(target=fake.close) for _ in range(3)]
     for closer in closers:
         closer.start()
+    wait_until(lambda: fake.stops > 0, PATIENCE, "it is asked to end")
     fake._is_over(None)
     for closer in closers:
         closer.join(PATIENCE)

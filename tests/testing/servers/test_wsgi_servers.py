@@ -105,7 +105,8 @@ def test_an_app_that_blocks_for_ever_is_left_behind(
     server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In a daemon thread, after the grace; so is a server that waits for it for ever, with a warning."""
-    monkeypatch.setattr(running_module, "ENDING", 0.3)
+    # Cheroot waits for its threads, so it is given up; the others end by themselves.
+    monkeypatch.setattr(running_module, "ENDING", 0.1 if server == "cheroot" else 3 * PATIENCE)
     monkeypatch.setattr(wsgi_servers, "_FORCED", 0.05)
     app = Waiting()
     before = set(threading.enumerate())
@@ -116,7 +117,7 @@ def test_an_app_that_blocks_for_ever_is_left_behind(
     began = time.monotonic()
     with caplog.at_level(logging.WARNING, "bridge.testing"):
         running.close()
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < PATIENCE
     assert ("has not ended" in caplog.text) == (server == "cheroot")
     assert all(thread.daemon for thread in set(threading.enumerate()) - before)
     app.go.set()
@@ -124,8 +125,11 @@ def test_an_app_that_blocks_for_ever_is_left_behind(
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_client_that_stays_silent_does_not_keep_the_server(server: str) -> None:
-    """It has connected and sent half a request."""
+def test_a_client_that_stays_silent_does_not_keep_the_server(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has connected and sent half a request, for which Cheroot would wait 10 seconds, others longer."""
+    monkeypatch.setattr(wsgi_servers, "_FORCED", 0.05)
     running = start(Waiting(), server, grace=0.2)
     connection = connected(running.url)
     connection.connect()
@@ -133,7 +137,7 @@ def test_a_client_that_stays_silent_does_not_keep_the_server(server: str) -> Non
     connection.sock.sendall(b"GET / HTTP/1.1\r\nHos")
     began = time.monotonic()
     running.close()
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 9.0
     connection.close()
 
 

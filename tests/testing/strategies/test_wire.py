@@ -125,6 +125,7 @@ def test_targets_stand_as_they_are_in_a_request_line(path: str, query: str) -> N
         "long",
     ],
 )
+@pytest.mark.xdist_group("paths of the strategies")
 def test_paths_have_what_apps_get_wrong(many_paths: list[str], condition: Callable[[str], bool]) -> None:
     assert any(map(condition, many_paths))
 
@@ -235,6 +236,7 @@ def test_headers_are_lawful(pairs: tuple[tuple[str, str], ...]) -> None:
     ],
     ids=["repeated", "cookies", "case", "latin-1", "empty", "tab", "odd-name", "accept"],
 )
+@pytest.mark.xdist_group("headers of the strategies")
 def test_headers_have_what_apps_get_wrong(many_headers: list[Any], condition: Callable[[Any], bool]) -> None:
     assert any(map(condition, many_headers))
 

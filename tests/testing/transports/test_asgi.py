@@ -14,6 +14,7 @@ import pytest
 from support.asgi_apps import Ending, Lifespan, body, finish, http, no_complaints, no_loop_left, start
 from support.drive import Signal
 from support.engines import Thread
+from support.leftovers import own_garbage
 
 from bridge.exceptions import IncompleteResponse, InvalidMessage, UsageError
 from bridge.testing.transports.asgi import ASGITransport
@@ -43,6 +44,7 @@ class Sender:
 @pytest.fixture
 def send(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
     monkeypatch.setattr("bridge.testing.transports.asgi_host.DISCONNECT_GRACE", 0.01)
+    monkeypatch.setattr("bridge.testing.transports.asgi_exchange.ERROR_FOLLOWS", 10.0)
     with no_complaints(), no_loop_left():
         sender = Sender()
         yield sender
@@ -196,6 +198,7 @@ def test_work_after_the_response_holds_nobody_up(send: Sender) -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped", "never read", "transport"])
+@own_garbage()
 def test_a_response_that_is_left_early_tells_the_app(send: Sender, how: str) -> None:
     ending = Ending()
     received: list[Any] = []

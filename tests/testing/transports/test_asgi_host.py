@@ -16,6 +16,7 @@ import pytest
 from support.asgi_apps import Ending, Lifespan, http, no_complaints, no_loop_left, respond
 from support.drive import Signal, run
 from support.engines import Thread, eventually, threads_named
+from support.leftovers import no_longer_there, own_garbage
 
 from bridge.exceptions import AdapterClosed, LoopGone, StartupFailed, UsageError
 from bridge.testing.transports import asgi_host
@@ -33,6 +34,12 @@ def nothing_is_left() -> Iterator[None]:
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi_host, "DISCONNECT_GRACE", 0.01)
+
+
+@pytest.fixture
+def long_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what has been cancelled, and for a loop that is asked to end its calls."""
+    monkeypatch.setattr(asgi_host, "CANCEL_GRACE", 10.0)
 
 
 def test_nothing_starts_before_it_is_needed() -> None:
@@ -232,6 +239,7 @@ def test_work_after_the_end_of_a_response_is_waited_for_by_close() -> None:
     assert done.is_set
 
 
+@pytest.mark.usefixtures("long_grace")
 def test_work_that_does_not_end_is_cancelled_by_close() -> None:
     host = ASGIHost(PLAIN, shutdown_timeout=0.02)
     ending = Ending()
@@ -240,9 +248,12 @@ def test_work_that_does_not_end_is_cancelled_by_close() -> None:
     assert isinstance(ending.error, asyncio.CancelledError)
 
 
+@pytest.mark.usefixtures("long_grace")
 def test_calls_end_before_the_lifespan_does() -> None:
     app = Lifespan()
-    host = ASGIHost(app, shutdown_timeout=0.02)
+    host = ASGIHost(app)
+    # Not that of the lifespan, which may need longer on a busy machine.
+    host._shutdown_timeout = 0.02
 
     async def stuck_and_noting() -> None:
         try:
@@ -350,6 +361,7 @@ def test_a_loop_that_has_ended_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("ring", [False, True], ids=["alone", "in a ring of references"])
+@own_garbage()
 def test_a_host_that_is_garbage_ends_its_loop(ring: bool) -> None:
     app = Lifespan()
     host = ASGIHost(app)
@@ -359,8 +371,7 @@ def test_a_host_that_is_garbage_ends_its_loop(ring: bool) -> None:
     if ring:
         holder.append(holder)
     del host, holder
-    gc.collect()
-    assert gone() is None
+    no_longer_there(gone)
     eventually(lambda: app.log == ["startup", "shutdown", "left"], "shutdown of the lifespan")
 
 

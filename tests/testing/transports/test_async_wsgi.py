@@ -13,14 +13,13 @@ import httpx2
 import pytest
 import trio
 from support.drive import Signal, run
-from support.engines import eventually, threads_named
+from support.engines import eventually
+from support.leftovers import no_thread_left, own_garbage
 from support.wsgi_apps import answer, echo
 
 from bridge.exceptions import ClientDisconnected, UsageError
 from bridge.testing.transports import async_wsgi
 from bridge.testing.transports.async_wsgi import AsyncWSGITransport
-
-NAME = "bridge-testing-wsgi"
 
 
 class Boom(Exception):
@@ -28,9 +27,9 @@ class Boom(Exception):
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    yield
-    eventually(lambda: threads_named(NAME) == [], "the end of the threads")
+def nothing_is_left() -> Iterator[None]:
+    with no_thread_left():
+        yield
 
 
 def request(method: str = "GET", *, timeout: float | None = 10, **options: Any) -> httpx2.Request:
@@ -95,6 +94,7 @@ def test_all_of_a_request_runs_in_one_thread_and_a_copy_of_the_context() -> None
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped", "never read", "transport", "iterator"])
+@own_garbage()
 def test_an_endless_response_streams_and_is_closed_early(how: str) -> None:
     closed = Signal()
 

@@ -25,7 +25,8 @@ class Boom(Exception):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("bridge.testing.transports.tap.ERROR_FOLLOWS", 10.0)
     with no_complaints(), no_loop_left():
         yield
 

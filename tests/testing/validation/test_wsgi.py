@@ -24,6 +24,7 @@ from wsgiref import util, validate
 
 import pytest
 from support.drive import requests, serve
+from support.leftovers import own_garbage
 from support.scopes import ABSENT, http_scope
 from support.wsgi_drive import ClosingInput, make_environ
 
@@ -326,7 +327,7 @@ def steps(*names: str) -> Any:
                 body.close()
             elif name == "drop":
                 del iterator, body
-                gc.collect(0)
+                gc.collect()
             elif name == "ask":
                 getattr(body, "fileno", None)
 
@@ -476,11 +477,17 @@ LOGS = play(reads(lambda stream: (stream.write("text"), stream.writelines(["a"])
 GENERATED = play(generated)
 
 
-def post(use: Callable[[Any], object], stream: Any = None, **environ: Any) -> Play:
-    """A request with the body "text", of which the app makes this use."""
-    if stream is not None:
-        environ["wsgi.input"] = stream
-    return play(reads(use), method="POST", **{"body": b"text", **environ})
+def post(use: Callable[[Any], object], stream: Callable[[], Any] | None = None, **environ: Any) -> Play:
+    """A request with the body "text", of which the app makes this use.
+
+    Args:
+        stream: makes the `wsgi.input`, anew for each request, if it is no ordinary one.
+    """
+
+    def make(**given: Any) -> dict[str, Any]:
+        return make_environ(**given, **({} if stream is None else {"wsgi.input": stream()}))
+
+    return play(reads(use), make=make, method="POST", **{"body": b"text", **environ})
 
 
 def environ_with(**keys: Any) -> Play:
@@ -722,7 +729,7 @@ PLANTED = [
     # -- wsgi.input
     Planted(
         "input/arguments",
-        post(lambda stream: stream.read("4"), Stream(read=lambda _: b"text")),
+        post(lambda stream: stream.read("4"), lambda: Stream(read=lambda _: b"text")),
         UPLOAD,
         False,
     ),
@@ -733,10 +740,10 @@ PLANTED = [
         True,
     ),
     Planted("input/beyond-length", post(lambda stream: stream.read(5)), UPLOAD, False),
-    Planted("input/close", post(lambda stream: stream.close(), io.BytesIO(b"text")), UPLOAD, True),
+    Planted("input/close", post(lambda stream: stream.close(), lambda: io.BytesIO(b"text")), UPLOAD, True),
     Planted(
         "input/attribute",
-        post(lambda stream: getattr(stream, "seek", None), io.BytesIO(b"text")),
+        post(lambda stream: getattr(stream, "seek", None), lambda: io.BytesIO(b"text")),
         UPLOAD,
         False,
     ),
@@ -746,19 +753,27 @@ PLANTED = [
         play(reads_after_close(False), asks_afterwards, method="POST", body=b"text"),
         False,
     ),
-    Planted("input/bytes", post(lambda stream: stream.read(4), Stream(read=lambda _: "text")), UPLOAD, True),
     Planted(
-        "input/too-much", post(lambda stream: stream.read(2), Stream(read=lambda _: b"text")), UPLOAD, False
+        "input/bytes",
+        post(lambda stream: stream.read(4), lambda: Stream(read=lambda _: "text")),
+        UPLOAD,
+        True,
+    ),
+    Planted(
+        "input/too-much",
+        post(lambda stream: stream.read(2), lambda: Stream(read=lambda _: b"text")),
+        UPLOAD,
+        False,
     ),
     Planted(
         "input/line",
-        post(lambda stream: stream.readline(), Stream(readline=lambda: b"a\nbc")),
+        post(lambda stream: stream.readline(), lambda: Stream(readline=lambda: b"a\nbc")),
         LINE,
         False,
     ),
     Planted(
         "input/lines",
-        post(lambda stream: stream.readlines(), Stream(readlines=lambda: (b"text",))),
+        post(lambda stream: stream.readlines(), lambda: Stream(readlines=lambda: (b"text",))),
         LINES,
         True,
     ),
@@ -776,19 +791,19 @@ PLANTED = [
     ),
     Planted(
         "input/surplus",
-        post(lambda stream: stream.read(6), Stream(b"text +"), CONTENT_LENGTH="4"),
+        post(lambda stream: stream.read(6), lambda: Stream(b"text +"), CONTENT_LENGTH="4"),
         UPLOAD,
         False,
     ),
     Planted(
         "input/end",
-        post(lambda stream: [stream.read(4) for _ in range(3)], Revived(b"text")),
+        post(lambda stream: [stream.read(4) for _ in range(3)], lambda: Revived(b"text")),
         UPLOAD,
         False,
     ),
     Planted(
         "input/truncated",
-        post(lambda stream: (stream.read(4), stream.read(4)), Stream(b"text"), CONTENT_LENGTH="8"),
+        post(lambda stream: (stream.read(4), stream.read(4)), lambda: Stream(b"text"), CONTENT_LENGTH="8"),
         UPLOAD,
         False,
     ),
@@ -861,6 +876,7 @@ PLANTED = [
 ]  # fmt: skip
 
 
+@own_garbage()
 def found(what: Play) -> list[Violation]:
     """What the validator finds in a play, without stopping it; what else is raised is of no interest."""
     validators: list[WSGIValidator] = []
@@ -871,7 +887,7 @@ def found(what: Play) -> list[Violation]:
 
     with suppress(Exception):
         what(wrap)
-    gc.collect(0)
+    gc.collect()
     return validators[0].violations
 
 
@@ -899,6 +915,7 @@ def test_the_mended_twin_is_clean(planted: Planted) -> None:
     assert (musts, planted.rule in {each.rule for each in found(planted.good)}) == (set(), False)
 
 
+@own_garbage()
 def objects(what: Play) -> bool:
     """Whether `wsgiref.validate` objects: by an assertion of its own, a warning, or both at deletion.
 
@@ -916,7 +933,7 @@ def objects(what: Play) -> bool:
         complaints.append(error)
         del error
     finally:
-        gc.collect(0)
+        gc.collect()
         sys.stderr = stderr
         sys.unraisablehook = before
     return any(
@@ -1092,6 +1109,7 @@ def test_advice_is_told_only_if_asked_for() -> None:
         run(WSGIValidator(writes(lambda write: write(b"x")), level="SHOULD"))
 
 
+@own_garbage()
 def test_an_iterable_that_was_not_closed_is_reported_with_the_next_request() -> None:
     """Nothing can be raised where it is found; until then it is in `violations`."""
     validator = WSGIValidator(generated)

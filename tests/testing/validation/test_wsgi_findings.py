@@ -284,7 +284,7 @@ def findings(spec: Server, directory: Path) -> list[Violation]:
         def until_it_is_read() -> None:
             # Granian gives the request up when the client has closed its side, however far it is.
             if spec.name == "granian":
-                wait_until(lambda: facts(running)["begun"] > 0, 10.0, "the body is being read")
+                wait_until(lambda: facts(running)["begun"] > 0, 30.0, "the body is being read")
 
         ask(running.address, TRUNCATED_UPLOAD, end=True, before_end=until_it_is_read)
         # Without patches, a greenlet that waits as a thread does holds up all others.
@@ -299,7 +299,7 @@ def findings(spec: Server, directory: Path) -> list[Violation]:
                 thread.join()
         # A client that leaves in the middle; its response has to be closed nevertheless.
         ask(running.address, request("GET", "/big"), enough=2 * PIECE)
-        wait_until(lambda: facts(running)["open"] == 0, 10.0, "every iterable is closed")
+        wait_until(lambda: facts(running)["open"] == 0, 30.0, "every iterable is closed")
         return [Violation(**each) for each in facts(running)["found"]]
 
 
