@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from support.bridge_command import command
+from support.clock import Clock
 from support.command_apps import API, BARE, DJANGO, shop
 from support.serve_apps import write
 
 import bridge
 from bridge import cli
 from bridge.testing import Client
+from bridge.testing.transports import plain
 
 ALIKE, DIFFERENT, MISUSE = 0, 1, 2
 
@@ -251,16 +253,20 @@ def test_headers_are_sent_with_every_request(folder: Path, capsys: pytest.Captur
     assert said(capsys, *arguments, "--header", "Authorization: Bearer x")[0] == ALIKE
 
 
-def test_a_new_side_that_is_slower_is_a_difference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_side_that_is_slower_is_a_difference(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "time", Clock())
     write(
         folder / "slow.py",
         """
-        import time
+        from bridge.testing.transports import plain
         def quick(environ, start_response):
+            plain.time.now += 0.01
             start_response("200 OK", [])
             return [b"done"]
         def slow(environ, start_response):
-            time.sleep(0.05)
+            plain.time.now += 0.05
             return quick(environ, start_response)
         """,
     )

@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
+from support.clock import Clock
 
 from bridge.commands import observing
 from bridge.commands.observing import (
@@ -25,17 +26,8 @@ from bridge.commands.server_limits import Use
 from bridge.testing.client import Client
 from bridge.testing.exchange import Request, Response
 
-
-class Clock:
-    """A clock that apps advance, in the place of the module `time`."""
-
-    now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-
 CLOCK = Clock()
+"""The apps advance it."""
 
 
 def start(*, trailers: bool = False) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from support.bridge_command import PATIENCE, Serving, environment
 from support.command_apps import BARE, shop
 from support.drive import serve
 from support.serve_apps import write
-from support.served import die_with_parent
+from support.served import die_with_parent, wait_until
 
 from bridge import ASGIToWSGI, WSGIToASGI, cli
 from bridge.commands.record import recorded
@@ -70,6 +70,11 @@ def replayed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 IGNORED = ("--ignore-json", "$.id")
 
 
+def lines_of(file: Path) -> int:
+    """How many lines a file has, which may not be there yet."""
+    return file.read_text().count("\n") if file.exists() else 0
+
+
 def test_what_was_recorded_is_replayed_alike_until_something_changes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,8 +84,11 @@ def test_what_was_recorded_is_replayed_alike_until_something_changes(
         assert server.announcement()["summary"].endswith(
             "serving it through WSGIToASGI (40 threads), recorded to traffic.jsonl"
         )
+        # A client may have its answer before the exchange is recorded; here the order is to be that of them.
         ask(server, "GET", "/item/3", Authorization="Bearer of-a-secret")
+        wait_until(lambda: lines_of(folder / "traffic.jsonl") == 1, PATIENCE, "the item is recorded")
         _, first, cookie = ask(server, "POST", "/visit", {"times": 2})
+        wait_until(lambda: lines_of(folder / "traffic.jsonl") == 2, PATIENCE, "the first visit is recorded")
         _, second, _ = ask(server, "POST", "/visit", {"times": 3}, Cookie=cookie)
         assert [json.loads(each)["visits"] for each in (first, second)] == [2, 5]
         assert server.stop() == 0, server.output
@@ -99,7 +107,12 @@ def test_what_was_recorded_is_replayed_alike_until_something_changes(
 @pytest.mark.parametrize(
     ("target", "options", "summary"),
     [
-        ("bare:asgi", ("--workers", "2"), "serving it, recorded to out.har"),
+        (
+            "bare:asgi",
+            # The supervisor kills a worker that does not answer for so long, five seconds by default.
+            ("--workers", "2", "--timeout-worker-healthcheck", "30"),
+            "serving it, recorded to out.har",
+        ),
         ("bare:wsgi", ("--server", "gunicorn", "--workers", "2"), "serving it, recorded to out.har"),
         ("bare:asgi", ("--server", "waitress"), "through ASGIToWSGI, recorded to out.har"),
     ],
@@ -126,7 +139,9 @@ def test_the_options_of_the_recorder(folder: Path) -> None:
         for path in ("/item/7", "/find?q=x", "/old", "/"):
             ask(server, "GET", path)
         assert server.stop() == 0, server.output
-    item, find, index = read(folder / "x.jsonl")
+    by_path = {recorded.request.path: recorded for recorded in read(folder / "x.jsonl")}
+    assert set(by_path) == {"/item/7", "/find", "/"}
+    item, find, index = (by_path[path] for path in ("/item/7", "/find", "/"))
     assert b'"price":"[redacted:' in item.response.body
     assert item.redacted
     assert b"nothing of" not in find.response.body
@@ -262,7 +277,7 @@ def test_it_goes_inside_the_adapter(
     finally:
         loaded.close()
         if isinstance(loaded.app, WSGIToASGI):
-            assert loaded.app.pool.drain(5.0)
+            assert loaded.app.pool.drain(PATIENCE)
 
 
 ENVIRON: dict[str, Any] = {

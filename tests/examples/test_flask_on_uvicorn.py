@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-from support.servers_uvicorn_example import EXAMPLE, PATIENCE, Page, Served, eventually, serve
+from support.served import wait_until
+from support.servers_uvicorn_example import EXAMPLE, PATIENCE, Page, Served, serve
 
 pytestmark = pytest.mark.xdist_group("flask_on_uvicorn")
 
@@ -87,7 +88,10 @@ def shop(supplier: Supplier, instance: Path, tmp_path_factory: pytest.TempPathFa
 
 def browsing(served: Served, cookies: dict[str, str] | None = None) -> httpx2.Client:
     """Return a visitor with cookies of their own, who follows no redirect unasked."""
-    return httpx2.Client(base_url=served.url, cookies=cookies, timeout=PATIENCE, trust_env=False)
+    # There is no TLS here, and to load the certificates would take longer than most of the tests.
+    return httpx2.Client(
+        base_url=served.url, cookies=cookies, timeout=PATIENCE, trust_env=False, verify=False
+    )
 
 
 @pytest.fixture
@@ -278,8 +282,10 @@ def test_half_an_upload_is_not_kept(shop: Served, visitor: httpx2.Client, instan
         head = f"PUT /files/half.bin HTTP/1.1\r\nHost: shop\r\nContent-Length: {10 * MIB}\r\n\r\n"
         half.sendall(head.encode() + bytes(2 * MIB))
         # The upload is on its way to the disk while most of it has not been sent.
-        eventually(lambda: any(file.stat().st_size > MIB for file in unfinished()), "the upload is written")
-    eventually(lambda: not unfinished(), "what came of the upload is removed")
+        wait_until(
+            lambda: any(file.stat().st_size > MIB for file in unfinished()), PATIENCE, "the upload is written"
+        )
+    wait_until(lambda: not unfinished(), PATIENCE, "what came of the upload is removed")
     assert {file.name for file in uploads.iterdir()} == before
     with rows(instance, "SELECT count(*) FROM files") as entries:
         assert entries == entries_before
@@ -346,7 +352,9 @@ def test_the_first_csv_row_arrives_before_the_last_is_made(
         assert now["csv opened"] == before["csv opened"] + 1
         assert now["csv closed"] == before["csv closed"]
         assert now["csv rows"] - before["csv rows"] < long_table
-    eventually(lambda: stats(visitor)["csv closed"] == before["csv closed"] + 1, "the generator is closed")
+    wait_until(
+        lambda: stats(visitor)["csv closed"] == before["csv closed"] + 1, PATIENCE, "the generator is closed"
+    )
     # It never got to the end: the client was too slow for that, and then it left.
     assert stats(visitor)["csv rows"] - before["csv rows"] < long_table
 
@@ -367,8 +375,9 @@ def test_events_arrive_while_the_stream_is_open_and_leaving_stops_it(visitor: ht
         now = stats(visitor)
         assert now["events opened"] == before["events opened"] + 1
         assert now["events closed"] == before["events closed"]
-    eventually(
+    wait_until(
         lambda: stats(visitor)["events closed"] == before["events closed"] + 1,
+        PATIENCE,
         "the generator's `finally` ran",
     )
 
@@ -465,9 +474,8 @@ def behind_a_proxy(served: Served, root: str) -> Iterator[httpx2.Client]:
         assert path.startswith(f"{root}/"), f"{path} does not belong to the shop"
         request.url = request.url.copy_with(raw_path=path.removeprefix(root).encode())
 
-    with httpx2.Client(
-        base_url=served.url, timeout=PATIENCE, trust_env=False, event_hooks={"request": [strip]}
-    ) as client:
+    with browsing(served) as client:
+        client.event_hooks = {"request": [strip]}
         yield client
 
 

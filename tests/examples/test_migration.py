@@ -16,8 +16,8 @@ from test_docs import Block, blocks_on, environment
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "migration"
 PAGE = "docs/tutorial-migration.md"
 
-# One run of the suite for all tests of this module.
-pytestmark = pytest.mark.xdist_group("migration")
+# One run of the suite for all tests of this module, which a busy machine may keep long.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("migration")]
 
 STEPS = sorted(path.name for path in EXAMPLE.glob("step*"))
 
@@ -45,7 +45,7 @@ def run_suite(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=50,
+        timeout=140,
         check=False,
     )
 

@@ -34,6 +34,12 @@ class Planned(Exception):
     """Raised by views on purpose."""
 
 
+def new_client() -> httpx2.AsyncClient:
+    """A client that keeps its connections however long the next request takes to come. There is no TLS."""
+    limits = httpx2.Limits(keepalive_expiry=None)
+    return httpx2.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE, limits=limits)
+
+
 def state() -> dict[str, Any]:
     """What the outer app's lifespan made."""
     found: dict[str, Any] = request.environ["asgi.scope"]["state"]
@@ -81,7 +87,7 @@ async def upstream_lazy() -> ResponseReturnValue:
     """The same with a client that the first request made."""
     global lazy_client
     if lazy_client is None:
-        lazy_client = httpx2.AsyncClient(trust_env=False)
+        lazy_client = new_client()
         state()["close"].append(lazy_client.aclose)
     response = await lazy_client.get(os.environ["UPSTREAM"] + "/lazy")
     return Response(response.content)
@@ -172,7 +178,7 @@ async def handle(error: Planned) -> ResponseReturnValue:
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
     close: list[Any] = []
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with new_client() as client:
         yield {"client": client, "where": here(), "waiting": [], "close": close}
         for function in close:
             await function()

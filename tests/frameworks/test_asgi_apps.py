@@ -26,7 +26,7 @@ from support.wsgi_drive import ClosingInput, Exchange, drive
 
 from bridge import ASGIToWSGI
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 # What an app that does not end when its client is gone is given, in these tests.
 GRACE = 0.2
 

@@ -162,7 +162,7 @@ def test_a_request_starts_and_finishes_once(site: Site, line: str) -> None:
 
 def assert_none_open(site: Site) -> None:
     """No connection to the database is left, once the last requests have quite ended."""
-    wait_until(lambda: site.client.get("/descriptors/").json()["open"] == 0, 10, "all connections closed")
+    wait_until(lambda: site.client.get("/descriptors/").json()["open"] == 0, 30, "all connections closed")
 
 
 def test_a_request_has_one_connection_which_its_end_closes(site: Site) -> None:

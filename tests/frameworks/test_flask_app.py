@@ -133,11 +133,11 @@ def test_an_exception_in_a_stream_never_ends_the_response_as_if_whole() -> None:
         await WSGIToASGI(flask_app)(scope, receive, send)
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(asyncio.wait_for(main(), 10))
+        asyncio.run(asyncio.wait_for(main(), 30))
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert sent[1]["body"] == b"so far"
     assert sent[1]["more_body"]
-    assert [fact["what"] for fact in journal.ask(name)] == ["called", "teardown", "closed"]
+    assert [fact["what"] for fact in journal.ask(name, "closed")] == ["called", "teardown", "closed"]
 
 
 # -- streams

@@ -138,6 +138,7 @@ def test_variables_of_granian_count(tmp_path: Path) -> None:
     with serving("shop:wsgi", "--server", "granian", cwd=tmp_path, port=None, env=env) as server:
         assert server.announcement()["rest"] == " with 2 workers of 3 threads"
         assert '"interface": "wsgi"' in server.get()
+        server.wait_for("Started worker-", count=2)  # else one may not hear the signal, and is waited for
         assert server.stop() == 0
 
 

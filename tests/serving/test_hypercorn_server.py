@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypercorn.utils import load_application
 from support.bridge_command import PATIENCE, serving
+from support.processes import alive, handles
 from support.serve_apps import SHOP, asking, write
 from support.served import wait_until
 
@@ -141,11 +142,16 @@ def test_a_process_that_is_replaced(tmp_path: Path) -> None:
 def test_no_process_is_terminated_before_it_has_ended(tmp_path: Path) -> None:
     """Though another one has, which has nothing to wait for."""
     write(tmp_path / "shop.py", SHOP)
-    options = ("--server", "hypercorn", "--workers", "2", "--uds", "x.sock")
+    options = (
+        *("--server", "hypercorn", "--workers", "2", "--uds", "x.sock"),
+        *("--timeout-graceful-shutdown", str(int(PATIENCE))),
+    )
     with serving("shop:asgi", *options, cwd=tmp_path, port=None) as server:
         server.wait_for(r"startup \d+", count=2)
         with asking(str(tmp_path / "x.sock"), "/slow") as client:
             busy = server.wait_for(r"in progress (\d+)")[1]
+            # The last of the handlers that Hypercorn's first process has, some time after it has spawned.
+            wait_until(lambda: handles(server.process.pid, signal.SIGHUP), PATIENCE, "there are handlers")
             server.process.send_signal(signal.SIGTERM)
             idle = server.wait_for(r"shutdown (\d+)")[1]
             assert idle != busy
@@ -155,12 +161,3 @@ def test_no_process_is_terminated_before_it_has_ended(tmp_path: Path) -> None:
                 assert b'"interface": "asgi"' in answer.read()
         server.wait_for(f"shutdown {busy}")
         assert server.wait() == 0
-
-
-def alive(pid: int) -> bool:
-    """Whether a process has not ended, whether or not its parent has noticed."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"

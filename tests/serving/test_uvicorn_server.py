@@ -24,20 +24,30 @@ from bridge.serving.settings import GRACE
 from bridge.serving.uvicorn_server import GRACE_WITH_RELOAD, serve
 from bridge.serving.worker import SHUTDOWN_TIMEOUT, Order
 
-FACTS = """
-import os
-from flask import Flask, request
-app = Flask(__name__)
+# The same facts told by Flask, and by an app that is sooner imported.
+FACTS_OF = """
+import json, os
 
-@app.get("/")
-def facts():
-    environ = request.environ
+def facts_of(environ):
     return {
         "multiprocess": environ["wsgi.multiprocess"],
         "script_name": environ["SCRIPT_NAME"],
         "scheme": environ["wsgi.url_scheme"],
         "variable": os.environ.get("SHOP_VARIABLE"),
     }
+"""
+FACTS = f"""{FACTS_OF}
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(facts_of(environ)).encode()]
+"""
+FLASK = f"""{FACTS_OF}
+from flask import Flask, request
+app = Flask(__name__)
+
+@app.get("/")
+def facts():
+    return facts_of(request.environ)
 """
 
 STREAMS = """
@@ -75,9 +85,15 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"asgi", "more_body": False})
 """
 
+# The supervisor kills a worker that does not answer for so many seconds; on a busy machine one may not have
+# begun within the five that are the default.
+WORKERS = ("--workers", "2", "--timeout-worker-healthcheck", str(int(PATIENCE)))
+# Not as long: the supervisor may wait all the time for the answer of one that has just ended.
+WORKERS_THAT_END = ("--workers", "2", "--timeout-worker-healthcheck", "10")
+
 PROCESSES = [
     pytest.param((), id="one process"),
-    pytest.param(("--workers", "2"), id="workers"),
+    pytest.param(WORKERS, id="workers"),
     pytest.param(("--reload",), id="reload"),
 ]
 
@@ -115,7 +131,7 @@ def group_is_gone(pid: int) -> bool:
 
 
 def test_a_flask_app(tmp_path: Path) -> None:
-    shop(tmp_path, FACTS)
+    shop(tmp_path, FLASK)
     with serving("shop:app", cwd=tmp_path) as server:
         line = server.announcement()
         assert line["summary"] == (
@@ -164,7 +180,7 @@ def test_an_asgi_app_that_takes_anything_is_no_factory(tmp_path: Path) -> None:
 def test_every_form_of_target_is_served(tmp_path: Path, target: str, arguments: tuple[str, ...]) -> None:
     write(tmp_path / "web/shop.py", FACTS + "\ndef make_shop(*args):\n    return app\n")
     with serving(target, *arguments, cwd=tmp_path) as server:
-        assert "a WSGI app (flask.Flask)" in server.announcement()["summary"]
+        assert "a WSGI app (function)" in server.announcement()["summary"]
         assert "multiprocess" in server.get()
 
 
@@ -212,8 +228,8 @@ def test_options_of_uvicorn_have_their_effect(tmp_path: Path) -> None:
     with serving("shop", *arguments.split(), cwd=tmp_path) as server:
         assert "(3 threads)" in server.announcement()["summary"]
         body = server.get()
-        assert '"script_name":"/root"' in body
-        assert '"variable":"from-the-file"' in body
+        assert '"script_name": "/root"' in body
+        assert '"variable": "from-the-file"' in body
         assert server.stop() == 0
         # Our one line is all: no information of Uvicorn's, no access log.
         assert len(server.output.splitlines()) == 1
@@ -256,7 +272,7 @@ def test_tls(tmp_path: Path) -> None:
             context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
         ):
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert b'"scheme":"https"' in client.makefile("rb").read()
+            assert b'"scheme": "https"' in client.makefile("rb").read()
         assert server.stop() == 0
 
 
@@ -265,10 +281,10 @@ def test_tls(tmp_path: Path) -> None:
 
 def test_workers(tmp_path: Path) -> None:
     shop(tmp_path, FACTS)
-    with serving("shop:app", "--workers", "2", cwd=tmp_path) as server:
+    with serving("shop:app", *WORKERS, cwd=tmp_path) as server:
         assert server.announcement()["rest"] == " with 2 workers"
         server.wait_for("Application startup complete", count=2)
-        assert '"multiprocess":true' in server.get()
+        assert '"multiprocess": true' in server.get()
         assert server.stop() == 0
         assert server.output.count("bridge: ") == 1
         assert len(set(re.findall(r"Finished server process \[(\d+)\]", server.output))) == 2
@@ -287,7 +303,7 @@ def test_connections_are_accepted_while_workers_start(tmp_path: Path) -> None:
     shop(
         tmp_path, "import time\nwhile not __import__('os').path.exists('go'):\n    time.sleep(0.01)\n" + FACTS
     )
-    with serving("shop:app", "--workers", "2", cwd=tmp_path) as server:
+    with serving("shop:app", *WORKERS, cwd=tmp_path) as server:
         port = int(server.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
         # Uvicorn prints its line when the socket is bound; a moment later it listens.
         server.wait_for("Started parent process")
@@ -298,11 +314,30 @@ def test_connections_are_accepted_while_workers_start(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+# A module that can be imported once it is told, in a process that says when it has answered a health check.
+ANSWERS_CHECKS = """
+import os, time
+from uvicorn.supervisors.multiprocess import Process
+
+pong = Process.pong
+
+def tell(self):
+    pong(self)
+    os.write(1, b"a check was answered\\n")
+
+Process.pong = tell
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+
+
 def test_an_import_may_take_longer_than_a_health_check(tmp_path: Path) -> None:
     """The supervisor kills a worker that does not answer for so long; one that imports must answer."""
-    shop(tmp_path, "import time\ntime.sleep(2.5)\n" + FACTS)
-    options = ("--workers", "2", "--timeout-worker-healthcheck", "1")
-    with serving("shop:app", *options, cwd=tmp_path) as server:
+    shop(tmp_path, ANSWERS_CHECKS + FACTS)
+    with serving("shop:app", *WORKERS, cwd=tmp_path) as server:
+        server.wait_for("a check was answered", count=4)
+        assert "Application startup complete" not in server.output
+        (tmp_path / "go").touch()
         server.wait_for("Application startup complete", count=2)
         assert "died" not in server.output
         assert server.stop() == 0
@@ -311,7 +346,7 @@ def test_an_import_may_take_longer_than_a_health_check(tmp_path: Path) -> None:
 def test_a_worker_that_fails_when_it_is_started_anew_says_why(tmp_path: Path) -> None:
     """Though the first ones have reported already."""
     shop(tmp_path, FACTS)
-    with serving("shop:app", "--workers", "2", cwd=tmp_path) as server:
+    with serving("shop:app", *WORKERS_THAT_END, cwd=tmp_path) as server:
         server.wait_for("Application startup complete", count=2)
         shop(tmp_path, "1 / 0\n")
         os.kill(int(server.wait_for(r"Started server process \[(\d+)\]")[1]), signal.SIGKILL)
@@ -334,10 +369,10 @@ def test_reload(tmp_path: Path) -> None:
     with serving("shop:app", "--reload", cwd=tmp_path) as server:
         assert server.announcement()["rest"] == " with reload"
         assert server.get() == "one"
-        for attempt in range(10):
+        for attempt in range(100):
             # Uvicorn begins to watch a moment after the app is there, and does not say when.
             shop(tmp_path, answering.format("two") + f"# {attempt}\n")
-            if server.look_for("Reloading", within=3.0):
+            if server.look_for("Reloading", within=0.3):
                 break
         wait_until(lambda: answers(server, "two"), PATIENCE, "the change is served")
         shop(tmp_path, "1 / 0\n")
@@ -376,7 +411,7 @@ def test_the_app_is_imported_before_the_loop_runs(tmp_path: Path, arguments: tup
     [
         pytest.param((), signal.SIGTERM, "/ticking", id="one process, SIGTERM"),
         pytest.param((), signal.SIGINT, "/stuck", id="one process, SIGINT, stuck"),
-        pytest.param(("--workers", "2"), signal.SIGTERM, "/stuck", id="workers, SIGTERM, stuck"),
+        pytest.param(WORKERS, signal.SIGTERM, "/stuck", id="workers, SIGTERM, stuck"),
         pytest.param(("--reload",), signal.SIGINT, "/ticking", id="reload, SIGINT"),
     ],
 )
@@ -386,7 +421,7 @@ def test_an_endless_stream_does_not_keep_the_process(
     shop(tmp_path, STREAMS)
     with serving("shop:app", *arguments, "--timeout-graceful-shutdown", "1", cwd=tmp_path) as server:
         with streaming(server, path) as client:
-            assert server.stop(number, within=1 + SHUTDOWN_TIMEOUT + 8) == 0
+            assert server.stop(number) == 0
             client.settimeout(PATIENCE)
             while client.recv(65536):
                 pass
@@ -447,7 +482,7 @@ def test_the_time_for_requests_in_progress_is_bounded_by_default(monkeypatch: py
 # --- what cannot be served
 
 
-@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["one process", "workers"])
+@pytest.mark.parametrize("arguments", [(), WORKERS_THAT_END], ids=["one process", "workers"])
 @pytest.mark.parametrize(
     ("target", "code", "said"),
     [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.bridge_command import PATIENCE, serving
 from support.serve_apps import SHOP, write
-from support.served import wait_until
+from support.served import reserve_port, wait_until
 from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
 
 from bridge.exceptions import UsageError
@@ -66,20 +66,20 @@ def test_a_value_that_waitress_refuses(tmp_path: Path, capfd: pytest.CaptureFixt
 def test_several_sockets_and_a_second_signal(tmp_path: Path) -> None:
     """The second one ends it at once, whatever is in progress."""
     write(tmp_path / "shop.py", SHOP)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        other = free.getsockname()[1]
-    listen = ("--listen=127.0.0.1:0", f"--listen=127.0.0.1:{other}")
-    arguments = ("shop:wsgi", "--server", "waitress", "--timeout-graceful-shutdown", "600", "--", *listen)
-    with serving(*arguments, cwd=tmp_path, port=None) as server:
-        assert json.loads(server.get())["interface"] == "wsgi"
-        with socket.create_connection(("127.0.0.1", other), PATIENCE) as client:
-            client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            server.wait_for("in progress")
-            server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: refused(other), PATIENCE, "the first signal has arrived")
-            server.process.send_signal(signal.SIGTERM)
-            assert client.recv(1000) == b""
-        assert server.wait() == 0
+    arguments = ("shop:wsgi", "--server", "waitress", "--timeout-graceful-shutdown", "600", "--")
+    with reserve_port() as reservation:
+        other = reservation.getsockname()[1]
+        listen = ("--listen=127.0.0.1:0", f"--listen=127.0.0.1:{other}")
+        with serving(*arguments, *listen, cwd=tmp_path, port=None) as server:
+            assert json.loads(server.get())["interface"] == "wsgi"
+            with socket.create_connection(("127.0.0.1", other), PATIENCE) as client:
+                client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+                server.wait_for("in progress")
+                server.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: refused(other), PATIENCE, "the first signal has arrived")
+                server.process.send_signal(signal.SIGTERM)
+                assert client.recv(1000) == b""
+            assert server.wait() == 0
 
 
 def refused(port: int) -> bool:

@@ -53,7 +53,7 @@ def test_a_wsgi_app_is_wrapped(folder: Path) -> None:
     assert loaded.wrapped is loaded.app
     assert str(loaded) == ("work_a:app is a WSGI app (function); serving it through WSGIToASGI (40 threads)")
     assert answer_of(loaded.app) == b"app"
-    assert loaded.app.pool.drain(5.0)
+    assert loaded.app.pool.drain(30.0)
 
 
 def test_the_threads_are_counted(folder: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_app_is_told_whether_it_is_alone(folder: Path, multiprocess: bool) -
     loaded = load(Order("work_c:app", multiprocess=multiprocess))
     assert answer_of(loaded.app) == str(multiprocess).encode()
     assert isinstance(loaded.wrapped, WSGIToASGI)
-    assert loaded.wrapped.pool.drain(5.0)
+    assert loaded.wrapped.pool.drain(30.0)
 
 
 def test_an_asgi_app_is_served_as_it_is(folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_interface_may_be_forced(folder: Path) -> None:
     loaded = load(Order("work_g:app", interface="wsgi"))
     assert answer_of(loaded.app) == b"forced"
     assert isinstance(loaded.wrapped, WSGIToASGI)
-    assert loaded.wrapped.pool.drain(5.0)
+    assert loaded.wrapped.pool.drain(30.0)
     assert load(Order("work_g:app", interface="asgi")).wrapped is None
 
 
@@ -133,7 +133,7 @@ def test_the_factory_for_other_servers_reads_the_environment(
     app = create_app()
     assert isinstance(app, WSGIToASGI)
     assert answer_of(app) == b"app"
-    assert app.pool.drain(5.0)
+    assert app.pool.drain(30.0)
 
 
 LIVES = """

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+
+from .served import die_with_parent
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "flask_on_uvicorn"
 
@@ -19,7 +22,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "flask_on_uvicorn"
 RUNNING = re.compile(r"running on http://127\.0\.0\.1:([1-9][0-9]*)", re.IGNORECASE)
 
 #: Seconds that anything here may take before the test fails. Generous: a loaded machine is no bug.
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Served:
@@ -77,7 +80,10 @@ class Served:
 
     def kill(self) -> None:
         """End the server, if it has not ended, and let go of everything that belongs to it."""
-        self.process.kill()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
         self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
 
@@ -98,6 +104,8 @@ def serve(*arguments: str, cwd: Path, env: Mapping[str, str]) -> Iterator[Served
         text=True,
         encoding="utf-8",
         errors="replace",
+        start_new_session=True,
+        preexec_fn=die_with_parent,
     )
     served = Served(process)
     try:
@@ -106,15 +114,6 @@ def serve(*arguments: str, cwd: Path, env: Mapping[str, str]) -> Iterator[Served
         served.stop()
     finally:
         served.kill()
-
-
-def eventually(is_so: Callable[[], bool], what: str) -> None:
-    """Wait until `is_so()` is true, looking every 20 ms; fail when it stays false."""
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"this never came true: {what}")
-        time.sleep(0.02)
 
 
 class Form:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.type_checkers import PACKAGE, mypy
 
-import bridge
-
-PACKAGE = Path(str(bridge.__file__)).resolve().parent
 SAMPLE = Path(__file__).with_name("sample_usage.py")
 
 # All files are checked in one run of mypy, and a first one reads the frameworks' sources.
@@ -47,22 +43,6 @@ ThreadPool(2, 3)  # wrong
 ThreadPool(streams="many")  # wrong
 ThreadPool().stats().busy = 3  # wrong
 """
-
-
-def mypy(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run mypy strict as a user does, in a place without settings of its own."""
-    env = {key: value for key, value in os.environ.items() if key != "MYPYPATH"}
-    if "site-packages" not in PACKAGE.parts:
-        env["MYPYPATH"] = str(PACKAGE.parent)  # a checkout; it finds what is installed by itself
-    return subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--warn-unreachable", "--config-file=", *arguments],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.type_checkers import mypy, pyright
 
-import bridge
-
-PACKAGE = Path(str(bridge.__file__)).resolve().parent
 SAMPLE = Path(__file__).with_name("sample_shim.py")
 
 # Each tool reads the package and the standard library first.
@@ -101,19 +98,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def check(command: list[str], place: Path) -> dict[str, set[int]]:
-    """The lines with errors, by the name of the file. The tool finds the package as users have it."""
-    checkout = "site-packages" not in PACKAGE.parts
-    paths = {"MYPYPATH": str(PACKAGE.parent), "PYTHONPATH": str(PACKAGE.parent)} if checkout else {}
-    done = subprocess.run(
-        [sys.executable, "-m", *command, "sample_shim.py", "wrong_shim.py"],
-        cwd=place,
-        env={**os.environ, **paths},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+def lines_with_errors(done: subprocess.CompletedProcess[str]) -> dict[str, set[int]]:
+    """By the name of the file."""
     found: dict[str, set[int]] = {"sample_shim.py": set(), "wrong_shim.py": set()}
     for name, line in re.findall(r"(\w+\.py):(\d+)(?::\d+)?(?: -|:) error", done.stdout):
         found.setdefault(name, set()).add(int(line))
@@ -121,23 +107,11 @@ def check(command: list[str], place: Path) -> dict[str, set[int]]:
     return found
 
 
-def mypy(place: Path) -> dict[str, set[int]]:
-    """Mypy strict, as a user runs it, where it is installed."""
-    pytest.importorskip("mypy")
-    return check(["mypy", "--strict", "--warn-unreachable", "--config-file="], place)
-
-
-def pyright(place: Path) -> dict[str, set[int]]:
-    """Pyright with its own defaults, where it is installed."""
-    pytest.importorskip("pyright")
-    return check(["pyright", "--pythonpath", sys.executable], place)
-
-
 @pytest.mark.parametrize("tool", [mypy, pyright])
-def test_types_are_kept(tool: object, place: Path) -> None:
+def test_types_are_kept(tool: Any, place: Path) -> None:
     """The sample passes as it stands, and every line that is wrong is an error, where it stands."""
-    assert callable(tool)
-    found = tool(place)
+    pytest.importorskip(tool.__name__)
+    found = lines_with_errors(tool(["sample_shim.py", "wrong_shim.py"], place))
     wanted = {number for number, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")}
     assert found["sample_shim.py"] == set()
     assert found["wrong_shim.py"] == wanted
