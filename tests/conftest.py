@@ -1,13 +1,16 @@
-"""What holds for every test module: no thread that would keep the interpreter alive is left behind."""
+"""What holds for every test module, as that it leaves no thread behind; and who runs which test when."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -23,6 +26,23 @@ settings.load_profile("bridge")
 # that: then servers do not end as they should.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_TESTS = Path(__file__).resolve().parent
+
+# Modules, or folders of them, with tests of several seconds. They are begun first, so that the last seconds
+# of a run find work for every worker.
+_LONG = (
+    "test_docs.py",
+    "adapters/test_soak.py",
+    "adapters/test_asgi_faults.py",
+    "adapters/test_round_trips.py",
+    "served_wsgi/test_shutdown.py",
+    "serving/",
+    "test_benchmarks.py",
+    "testing/test_client.py",
+    "testing/strategies/",
+    "typing/",
+)
 
 # Threads that are on their way out when a module's last fixture has been torn down get this long.
 _GRACE = 5.0
@@ -57,18 +77,50 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two for each core with `-n auto`: most tests wait for servers, clients and threads, not for a core."""
-    return 2 * (os.cpu_count() or 1)
+    """One more than there are cores with `-n auto`: some tests wait for servers, clients and threads.
+
+    Two keep two cores busy for nine tenths of the time, and each worker collects all tests for itself.
+    """
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The ordinary one spends more time on counting than some of these tests take."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from support.scheduling import QuickLoadGroup
+
+    return QuickLoadGroup(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep half a million objects that live as long as the run out of the garbage collector's way.
+
+    With them, each full collection takes half a second, and tests that look for leaks ask for many.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist the groups, where it fails to do so itself.
+    """Put long tests first, and tell pytest-xdist the groups, where it fails to do so itself.
 
     pytest-xdist 3.8 appends a test's group to its `_nodeid`, which pytest 9.2 no longer reads, so that
     without this `--dist loadgroup` silently does not group.
     """
-    if not getattr(config.option, "loadgroup", False) or not hasattr(pytest.Item, "id"):
+    if not getattr(config.option, "loadgroup", False):
+        return
+    # The order within a module, and of the modules on either side, stays as it is.
+    long = tuple(f"{_TESTS.as_posix()}/{each}" for each in _LONG)
+    items.sort(key=lambda item: not item.path.as_posix().startswith(long))
+    if not hasattr(pytest.Item, "id"):
         return
     attribute = "_id"
     for item in items:

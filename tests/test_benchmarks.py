@@ -24,6 +24,10 @@ import bridge
 
 SOURCE = Path(__file__).parent.parent / "benchmarks"
 
+# A run of the command takes up to ten seconds of an idle core; nobody says when it gets one.
+RUN_TIMEOUT = 200
+pytestmark = pytest.mark.timeout(RUN_TIMEOUT + 40)
+
 IN_PROCESS = ("hello", "environ", "flask", "django", "sleep", "mixed")
 STREAMS = ("chunks", "down", "up", "readline", "memory")
 SERVED = ("convoy", "http-convoy", "http-flask", "http-django")
@@ -66,12 +70,12 @@ def run_command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         command, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            out, err = process.communicate(timeout=50)
+            out, err = process.communicate(timeout=RUN_TIMEOUT)
         except subprocess.TimeoutExpired:
             # Asked politely it ends the servers that it started.
             process.terminate()
-            out, err = process.communicate(timeout=8)
-            pytest.fail(f"not done within 50 s\n{out}\n{err}")
+            out, err = process.communicate(timeout=30)
+            pytest.fail(f"not done within {RUN_TIMEOUT} s\n{out}\n{err}")
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
@@ -462,8 +466,10 @@ def test_the_load_generators_count_right_answers_only(
     home: Path, half_wrong_server: int, seconds: float
 ) -> None:
     """A slice of a second is wrk's where wrk is installed."""
-    slice_ = module(home, "load").put_load(half_wrong_server, 2, seconds)
-    assert slice_.answers > 1
+    load = module(home, "load")
+    slice_ = load.put_load(half_wrong_server, 2, seconds)
+    while slice_.answers <= 1:  # the machine did something else for the whole slice
+        slice_ = load.put_load(half_wrong_server, 2, seconds)
     assert abs(slice_.answers - slice_.failures) <= 3
     assert slice_.failure
 
@@ -507,7 +513,7 @@ def test_a_server_ends_when_the_command_that_started_it_is_gone(home: Path) -> N
         assert not failed
         process = up["gunicorn"].process
         process.stdin.close()
-        assert process.wait(10) != 0
+        assert process.wait(60) != 0
 
 
 def _children(pid: int) -> list[int]:
@@ -532,7 +538,7 @@ def test_a_run_that_is_terminated_ends_its_servers(home: Path) -> None:
         assert "http-django: 1000 rounds" in process.stderr.readline()
         children = _children(process.pid)
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode != 0
     assert children or not Path("/proc/self").exists()
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []

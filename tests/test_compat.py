@@ -106,7 +106,8 @@ def test_send_queue_size_bounds_what_waits_for_the_client(size: int, keep: Keep)
 
     async def beside(exchange: Exchange) -> None:
         exchange.hold()
-        await poll(lambda: adapter.pool.stats().streaming == 1)
+        await poll(lambda: adapter.pool.stats().streaming == 1 and pulled > size)
+        await asyncio.sleep(0.05)  # more would be pulled now
         assert pulled == size + 1
         exchange.release()
 

@@ -10,13 +10,22 @@ import pytest
 from support import conformance
 from support.conformance import ConformanceError, Proof, Requirement
 
+# What the tests name is collected once, by the one worker that needs it.
+pytestmark = pytest.mark.xdist_group("conformance")
 
-def test_every_served_must_is_named_by_a_test() -> None:
-    assert conformance.missing(conformance.load_requirements(), conformance.marks_of()) == []
+
+@pytest.fixture(scope="module")
+def marks() -> dict[str, set[Proof]]:
+    """What the tests of this checkout name."""
+    return conformance.marks_of()
 
 
-def test_no_test_names_an_unknown_requirement() -> None:
-    assert conformance.unknown(conformance.load_requirements(), conformance.marks_of()) == []
+def test_every_served_must_is_named_by_a_test(marks: dict[str, set[Proof]]) -> None:
+    assert conformance.missing(conformance.load_requirements(), marks) == []
+
+
+def test_no_test_names_an_unknown_requirement(marks: dict[str, set[Proof]]) -> None:
+    assert conformance.unknown(conformance.load_requirements(), marks) == []
 
 
 def test_the_requirements_are_numbered_without_gaps() -> None:
@@ -165,17 +174,30 @@ def test_the_table_lists_requirement_and_proof() -> None:
     assert r"| W-01 | SHOULD | A \| B. | none |" in lines
 
 
-def test_the_command_prints_what_is_missing_and_writes_the_table(tmp_path: Path) -> None:
+def test_the_command_prints_what_is_missing_and_writes_the_table(
+    tmp_path: Path,
+    marks: dict[str, set[Proof]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(conformance, "marks_of", lambda: marks)
     page = tmp_path / "reference" / "conformance.md"
+    assert conformance.main(["--missing", "--table", str(page)]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert page.read_text(encoding="utf-8").startswith("# Conformance\n")
+
+
+def test_the_command_runs_as_a_script() -> None:
+    """By its path and with nothing but the standard library, as documentation and CI call it."""
     done = subprocess.run(
-        [sys.executable, conformance.__file__, "--missing", "--table", str(page)],
+        [sys.executable, "-I", conformance.__file__, "--help"],
         capture_output=True,
         text=True,
         timeout=50,
         check=False,
     )
-    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
-    assert page.read_text(encoding="utf-8").startswith("# Conformance\n")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "--missing" in done.stdout
 
 
 def test_the_command_fails_and_says_so_when_a_requirement_is_unproven(

@@ -1,8 +1,8 @@
 """The layout of the package: who may import whom, what loads what, and what every module owes.
 
 The rules are those of "Layout" in the design notes of the documentation. They are read from the
-source by `ast`, so that an import inside a function counts as well; where one is broken, the failing
-test's name says which module broke it.
+source by `ast`, so that an import inside a function counts as well. One test is one rule for all
+modules; where it fails, it lists each module that breaks it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,9 @@ from types import ModuleType
 import pytest
 
 import bridge
+
+# All of it reads the same syntax trees, which one worker keeps.
+pytestmark = pytest.mark.xdist_group("layout")
 
 PACKAGE = Path(str(bridge.__file__)).resolve().parent
 TESTS = Path(__file__).resolve().parent
@@ -139,7 +143,6 @@ def _modules() -> dict[str, Module]:
 
 
 MODULES = _modules()
-EVERY_MODULE = pytest.mark.parametrize("module", MODULES.values(), ids=list(MODULES))
 
 
 @cache
@@ -185,6 +188,22 @@ def _targets(module: Module, node: ast.ImportFrom) -> list[str]:
     return [name if name in MODULES else base for name in names]
 
 
+def assert_none(wrong: list[str], rule: str) -> None:
+    """Fail with all that is wrong, however long the list, a line each."""
+    if wrong:
+        pytest.fail("\n".join([f"{rule}:", *wrong]), pytrace=False)
+
+
+def imports_where(is_wrong: Callable[[Module, Import], bool]) -> list[str]:
+    """Every import of every module for which this holds, as a line that says where it stands."""
+    return [
+        f"{module.name}, line {each.line}: {each.name}"
+        for module in MODULES.values()
+        for each in imports_of(module)
+        if is_wrong(module, each)
+    ]
+
+
 def allowed(layer: str) -> frozenset[str]:
     """The layers that a module of `layer` may import."""
     if layer in VOCABULARY:
@@ -194,77 +213,65 @@ def allowed(layer: str) -> frozenset[str]:
     return MAY_IMPORT[layer] | {layer} | VOCABULARY
 
 
-@EVERY_MODULE
-def test_every_module_belongs_to_a_known_layer(module: Module) -> None:
-    assert module.layer in {"", *MAY_IMPORT, *COMMAND_LINE}, "give the new layer its rule in MAY_IMPORT"
+def test_every_module_belongs_to_a_known_layer() -> None:
+    wrong = [each.name for each in MODULES.values() if each.layer not in {"", *MAY_IMPORT, *COMMAND_LINE}]
+    assert_none(wrong, "give the new layer its rule in MAY_IMPORT")
 
 
-@EVERY_MODULE
-def test_imports_point_downwards(module: Module) -> None:
-    permitted = allowed(module.layer)
-    wrong = [
-        f"line {each.line}: {each.name}"
-        for each in imports_of(module)
-        if each.layer and each.layer not in permitted
-    ]
-    assert wrong == [], f"{module.name} may import {sorted(permitted) or 'nothing of bridge'}"
+def test_imports_point_downwards() -> None:
+    wrong = imports_where(lambda module, each: bool(each.layer) and each.layer not in allowed(module.layer))
+    assert_none(wrong, "not what MAY_IMPORT lets the layer import")
 
 
-@EVERY_MODULE
-def test_names_come_from_the_module_that_defines_them(module: Module) -> None:
+def test_names_come_from_the_module_that_defines_them() -> None:
     """Not from `bridge` itself, which would make every module depend on all others."""
-    assert [each.line for each in imports_of(module) if each.layer == ""] == []
+    assert_none(imports_where(lambda module, each: each.layer == ""), "imported from bridge itself")
 
 
-@EVERY_MODULE
-def test_only_the_entry_points_import_the_command_line(module: Module) -> None:
+def test_only_the_entry_points_import_the_command_line() -> None:
     """`cli` is imported by `__main__` alone, and `testing` by the commands alone."""
     users = {"cli": {"__main__", "cli"}, "testing": {"cli", "commands", "testing"}}
-    wrong = [
-        each.name
-        for each in imports_of(module)
-        if module.layer not in users.get(each.layer or "", {module.layer})
-    ]
-    assert wrong == []
+    wrong = imports_where(
+        lambda module, each: module.layer not in users.get(each.layer or "", {module.layer})
+    )
+    assert_none(wrong, "imports of the command line from below it")
 
 
-@pytest.mark.parametrize(
-    "module", [each for each in MODULES.values() if each.layer == "translate"], ids=lambda each: each.name
-)
-def test_translations_import_nothing_that_waits(module: Module) -> None:
-    wrong = [each.name for each in imports_of(module) if each.name.partition(".")[0] in WAITING]
-    assert wrong == []
+def test_translations_import_nothing_that_waits() -> None:
+    wrong = imports_where(
+        lambda module, each: module.layer == "translate" and each.name.partition(".")[0] in WAITING
+    )
+    assert_none(wrong, "a translation that could wait")
 
 
-@pytest.mark.parametrize(
-    "module", [each for each in MODULES.values() if each.layer == "engines"], ids=lambda each: each.name
-)
-def test_engines_know_nothing_of_http(module: Module) -> None:
+def test_engines_know_nothing_of_http() -> None:
     """They move opaque items: no message types, no HTTP modules."""
-    imported = [each.name for each in imports_of(module) if each.name.partition(".")[0] in {"http", "urllib"}]
+    imported = imports_where(
+        lambda module, each: module.layer == "engines" and each.name.partition(".")[0] in {"http", "urllib"}
+    )
     literals = [
-        node.value
+        f"{module.name}, line {node.lineno}: {node.value!r}"
+        for module in MODULES.values()
+        if module.layer == "engines"
         for node in ast.walk(tree_of(module.path))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and node.value.startswith(("http.", "websocket.", "lifespan.", "wsgi.", "HTTP_"))
     ]
-    assert (imported, literals) == ([], [])
+    assert_none([*imported, *literals], "HTTP in an engine")
 
 
-@EVERY_MODULE
-def test_libraries_are_imported_where_they_belong(module: Module) -> None:
-    wrong = []
-    for each in imports_of(module):
+def test_libraries_are_imported_where_they_belong() -> None:
+    def is_stray(module: Module, each: Import) -> bool:
         library = each.name.partition(".")[0]
         if library in sys.stdlib_module_names or library in ("bridge", "__future__"):
-            continue
+            return False
         homes = LIBRARIES.get(library, ())
-        if module.name not in homes and not any(
+        return module.name not in homes and not any(
             home.endswith(".") and f"{module.name}.".startswith(home) for home in homes
-        ):
-            wrong.append(f"line {each.line}: {each.name} (may be imported by {homes or 'no module'})")
-    assert wrong == []
+        )
+
+    assert_none(imports_where(is_stray), "not where LIBRARIES has it")
 
 
 def test_the_import_graph_has_no_cycle() -> None:
@@ -286,54 +293,54 @@ def test_the_import_graph_has_no_cycle() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize(
-    "module",
-    [each for each in MODULES.values() if not each.is_package and each.name not in NO_MIRROR],
-    ids=lambda each: each.name,
-)
-def test_every_module_has_its_test_file(module: Module) -> None:
+def test_every_module_has_its_test_file() -> None:
     """`bridge/a/b.py` has `tests/a/test_b.py`, or several `tests/a/test_b_*.py` if it needs many."""
-    folder = TESTS.joinpath(*module.name.split(".")[1:-1])
-    mirrors = [*folder.glob(f"test_{module.path.stem}.py"), *folder.glob(f"test_{module.path.stem}_*.py")]
-    assert mirrors, f"{folder.relative_to(TESTS.parent) / f'test_{module.path.stem}.py'} is missing"
+    missing = []
+    for module in MODULES.values():
+        if module.is_package or module.name in NO_MIRROR:
+            continue
+        folder = TESTS.joinpath(*module.name.split(".")[1:-1])
+        stem = module.path.stem
+        if not (folder / f"test_{stem}.py").exists() and not any(folder.glob(f"test_{stem}_*.py")):
+            missing.append(str(folder.relative_to(TESTS.parent) / f"test_{stem}.py"))
+    assert_none(missing, "these test files are missing")
 
 
-@pytest.mark.parametrize("name", sorted(NO_MIRROR))
-def test_the_exceptions_to_the_mirror_still_exist(name: str) -> None:
-    # `__main__` comes with the command line.
-    assert name in MODULES
+def test_the_exceptions_to_the_mirror_still_exist() -> None:
+    assert_none(sorted(NO_MIRROR.keys() - MODULES.keys()), "these modules are gone")
 
 
-@EVERY_MODULE
-def test_every_module_says_what_it_is_for(module: Module) -> None:
-    assert ast.get_docstring(tree_of(module.path)), "the module has no docstring"
+def test_every_module_says_what_it_is_for() -> None:
+    bare = [each.name for each in MODULES.values() if not ast.get_docstring(tree_of(each.path))]
+    assert_none(bare, "modules without a docstring")
 
 
-@EVERY_MODULE
-def test_everything_public_has_a_docstring(module: Module) -> None:
+def test_everything_public_has_a_docstring() -> None:
     bare = [
-        node.name
+        f"{module.name}.{node.name}"
+        for module in MODULES.values()
         for node in tree_of(module.path).body
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         and not node.name.startswith("_")
         and not any(getattr(decorator, "id", "") == "overload" for decorator in node.decorator_list)
         and ast.get_docstring(node) is None
     ]
-    assert bare == []
+    assert_none(bare, "no docstring")
 
 
-@pytest.mark.parametrize("name", bridge.__all__)
-def test_what_users_call_is_documented(name: str) -> None:
+def test_what_users_call_is_documented() -> None:
     """Each public name, and each public method or property of it."""
-    exported = getattr(bridge, name)
-    members = vars(exported) if inspect.isclass(exported) else {}
-    bare = [
-        member
-        for member in members
-        if not member.startswith("_") and not inspect.getdoc(getattr(exported, member))
-    ]
-    assert inspect.getdoc(exported)
-    assert bare == []
+    bare = []
+    for name in bridge.__all__:
+        exported = getattr(bridge, name)
+        members = vars(exported) if inspect.isclass(exported) else {}
+        bare += [name] if not inspect.getdoc(exported) else []
+        bare += [
+            f"{name}.{member}"
+            for member in members
+            if not member.startswith("_") and not inspect.getdoc(getattr(exported, member))
+        ]
+    assert_none(bare, "no docstring")
 
 
 def test_all_of_bridge_is_truthful() -> None:
@@ -349,11 +356,13 @@ def test_all_of_bridge_is_truthful() -> None:
     assert public - set(names) == set()
 
 
-@EVERY_MODULE
-def test_all_of_a_module_is_truthful(module: Module) -> None:
-    if "__all__" in {getattr(target, "id", "") for target in _assigned(tree_of(module.path))}:
-        loaded = importlib.import_module(module.name)
-        assert [name for name in loaded.__all__ if not hasattr(loaded, name)] == []
+def test_all_of_a_module_is_truthful() -> None:
+    absent = []
+    for module in MODULES.values():
+        if "__all__" in {getattr(target, "id", "") for target in _assigned(tree_of(module.path))}:
+            loaded = importlib.import_module(module.name)
+            absent += [f"{module.name}.{name}" for name in loaded.__all__ if not hasattr(loaded, name)]
+    assert_none(absent, "names in __all__ that do not exist")
 
 
 def _assigned(tree: ast.Module) -> list[ast.expr]:

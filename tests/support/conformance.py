@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +151,15 @@ def table(requirements: Mapping[str, Requirement], marks: Mapping[str, set[Proof
 
 @dataclass
 class _Binding:
-    """A top-level name of a module: the ids marked inside it and the names that it refers to."""
+    """A top-level name of a module: the ids marked inside it, and where it is bound."""
 
     ids: list[str] = field(default_factory=list)
-    references: set[tuple[str, ...]] = field(default_factory=set)
+    nodes: list[ast.stmt] = field(default_factory=list)
+
+    @cached_property
+    def references(self) -> set[tuple[str, ...]]:
+        """The names that it refers to. Of most bindings nobody asks, so they are read on demand."""
+        return {reference for node in self.nodes for reference in _references(node)}
 
 
 class _Module:
@@ -161,7 +167,10 @@ class _Module:
 
     def __init__(self, path: Path, tests: Path) -> None:
         self.path = path.relative_to(tests).as_posix()
-        self._tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        source = path.read_text(encoding="utf-8")
+        self._tree = ast.parse(source, str(path))
+        # Most modules have no mark of their own, and need not be searched for any.
+        self._has_marks = ".req(" in source
         # Name here -> (module, name there); the name is empty for a module as a whole.
         self._imports: dict[str, tuple[str, str]] = {}
         self._bindings: dict[str, _Binding] = {}
@@ -178,7 +187,7 @@ class _Module:
                     # A test function is no table: what marks it proves that test alone.
                     if not name.startswith(("test", "Test")):
                         binding.ids += self._ids(node)
-                        binding.references |= _references(node)
+                        binding.nodes.append(node)
 
     def tests(self, modules: Mapping[str, _Module]) -> Iterator[tuple[str, list[str]]]:
         """Each test function with all ids that it names."""
@@ -244,7 +253,7 @@ class _Module:
     def _ids(self, root: ast.AST) -> list[str]:
         """The arguments of every `req(...)` mark under `root`, but for parameters that prove nothing."""
         ids: list[str] = []
-        waiting = [root]
+        waiting = [root] if self._has_marks else []
         while waiting:
             node = waiting.pop()
             if isinstance(node, ast.Call):
