@@ -1,266 +1,187 @@
-"""Calls of an object behind an async facade: where they run, and what a call can be used for.
+"""Calls of an object behind an async facade: what can be done with one.
 
-    Held          the object; dropped in the thread that it belongs to
-    OwnPlace      calls run in one thread that the facade has to itself
-    PoolPlace     calls run in any worker of a pool
-    PendingCall   a call that has not begun: `await` it, or use it in `async with` or `async for`
+    PendingCall        a call that has not begun: `await` it, or use it in `async with` or `async for`
+    PendingAttribute   the same for an attribute that is computed; it can be called as well
+    Entered            a context manager that was entered in the thread, and is to be left there
 
-Who waits, and what ends the wait: see `own_thread` and `sync_to_async`. What a context manager has
-entered it also leaves: a cancelled task gives no `__exit__` up, and what was entered for a task that
-has been cancelled meanwhile is left again.
+What a method of a facade gives is a `PendingCall`. Awaited, it has its work done at the facade's
+place (`facade_places.perform`), and waits for the outcome (`own_thread.steps_to_outcome`). Entered, its
+result is a context manager, of which an `Entered` takes care. Iterated over, a `ThreadIterator`
+takes its result. None of these runs code of the object's on the event loop.
+
+What a context manager has entered it also leaves: a cancelled task gives no `__exit__` up, and what
+was entered for a task that has been cancelled meanwhile is left again.
 """
 
 from __future__ import annotations
 
-import logging
-import sys
+import functools
 import warnings
-import weakref
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from ..engines import asgiref_notes
-from ..engines.hosts import innermost_host
-from ..engines.ports import Port
-from ..engines.running import shared_port
-from ..engines.thread_pool import ThreadPool, start_thread
-from ..exceptions import PoolClosed, UsageError
+from ..engines.contexts import carry_back
+from ..exceptions import UsageError
+from .facade_places import Behind, Work, perform, perform_plainly
 from .iterate_in_thread import ThreadIterator
-from .members import Kind, abilities_of, kind_of
-from .own_thread import OwnThread, bound_call, outcome_of
-from .thread_call import ThreadCall
-from .to_async import default_pool, submit_to_pool
-
-logger = logging.getLogger("bridge.shim")
+from .members import abilities_of
+from .own_thread import outcome_of, steps_to_outcome
 
 T = TypeVar("T")
 
-GONE: Any = object()
-"""What a `Held` has once its object was let go of."""
+_NOTHING: Mapping[str, Any] = {}
 
 
-class Held:
-    """An object behind a facade.
+class PendingCall(Coroutine[Any, Any, T]):
+    """A call that has not begun. It begins when it is awaited, entered or iterated over, once.
 
-    Attributes:
-        obj: the object; `GONE` after the end.
-        opened: it was made for a facade that nobody has yet: at its end it is closed.
-    """
+    - `await call`: its result;
+    - `async with call as target`: its result is a context manager, entered and left in the thread;
+    - `async for item in call`: its result is iterated over in the thread.
 
-    __slots__ = ("__weakref__", "obj", "opened")
-
-    def __init__(self, obj: Any, opened: bool = False) -> None:
-        self.obj = obj
-        self.opened = opened
-
-    @property
-    def ends_with_code(self) -> bool:
-        """Whether there is more to do at the end than to drop the object."""
-        obj = self.obj
-        return isinstance(obj, Generator) or (self.opened and kind_of(obj, "close") is Kind.METHOD)
-
-    def end(self) -> None:
-        """Let go of the object: a generator is closed, and so is what was opened for nobody."""
-        closes = self.ends_with_code
-        obj, self.obj = self.obj, GONE
-        if closes:
-            obj.close()
-
-
-class Ending(Protocol):
-    """What ends where it belongs."""
-
-    def end(self) -> None:
-        """End it, in its thread."""
-
-
-class Place(Protocol):
-    """Where the calls of a facade run, and of all facades that come from it."""
-
-    closed: bool
-
-    @property
-    def home(self) -> OwnThread | ThreadPool:
-        """For `ThreadIterator`."""
-
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a function there, and return what it returns."""
-
-    async def see_through(self, function: Callable[..., Any], *args: Any) -> Any:
-        """As `call`, but it runs whatever happens: a cancelled task waits for it nevertheless."""
-
-    def hold(self, held: Held) -> None:
-        """Note an object, to be let go of at `close`."""
-
-    def let_go(self, held: Ending) -> None:
-        """Let go of an object. For finalizers: takes no lock, never raises."""
-
-    async def close(self) -> None:
-        """Take no more calls, and let go of all objects."""
-
-
-class OwnPlace:
-    """One thread for a facade and all that come from it.
+    It is a coroutine, so `asyncio.create_task` and a nursery take it.
 
     Args:
-        thread: the thread; if it was given to the facade, it is its giver's to close.
-        owned: the facade closes it.
+        behind: the object.
+        function: what to call with it, in the thread; `None` for its method `name`.
+        name: what is called, in messages.
+        args, kwargs: the further arguments.
     """
 
-    def __init__(self, thread: OwnThread, owned: bool) -> None:
-        self.home = thread
-        self.closed = False
-        self._owned = owned
-        self._all: weakref.WeakSet[Held] = weakref.WeakSet()
+    __slots__ = ("__weakref__", "_behind", "_entered", "_name", "_steps", "_work")
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        self._require_open()
-        call = bound_call(function, args)
-        self.home.submit(call)
-        return await outcome_of(call)
+    _entered: Entered
 
-    async def see_through(self, function: Callable[..., Any], *args: Any) -> Any:
-        call = bound_call(function, args, must_run=True)
-        self.home.submit(call)
-        return await outcome_of(call)
+    def __init__(
+        self,
+        behind: Behind,
+        function: Callable[..., Any] | None,
+        name: str,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = _NOTHING,
+    ) -> None:
+        self._work: Work | None = (behind, function, name, args, kwargs)
+        self._behind = behind
+        self._name = name
+        self._steps: Any = None  # of a coroutine
 
-    def _require_open(self) -> None:
-        if self.closed:
-            raise PoolClosed("this facade has been closed; make a new one")
+    def _take(self) -> Work:
+        work, self._work = self._work, None
+        if work is None:
+            raise RuntimeError(f"the call of {self._full_name} has been used already; call again")
+        return work
 
-    def hold(self, held: Held) -> None:
-        self._all.add(held)
+    @property
+    def _full_name(self) -> str:
+        return self._behind.name_of(self._name)
 
-    def let_go(self, held: Ending) -> None:
-        self.home.let_go(held, _end)
+    # -- a coroutine
 
-    async def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        if not self.home.ident and not self.home.busy:  # never started
-            self._end_all()
-        else:
-            try:
-                call = bound_call(self._end_all, must_run=True)
-                self.home.submit(call)
-            finally:
-                if self._owned:
-                    self.home.close()
-            await outcome_of(call)
-        if self._owned:
-            self.home.close()
+    def __await__(self) -> Generator[Any, Any, T]:
+        # Submitted at once, though only the generator is asked for: what awaits runs it next.
+        return steps_to_outcome(self._behind.place.submit(perform, self._take()))
 
-    def abandon(self) -> None:
-        """Take no more calls; does not wait."""
-        self.closed = True
-        if self._owned:
-            self.home.close()
+    def send(self, value: Any) -> Any:
+        """As of any coroutine."""
+        if self._steps is None:
+            self._steps = self.__await__()
+        return self._steps.send(value)
 
-    def _end_all(self) -> None:
-        _end_all(self._all)
+    def throw(self, *exc_info: Any) -> Any:
+        """As of any coroutine: a call that has not begun never will."""
+        if self._steps is None:
+            self._take()
+            self._steps = _never()
+        return self._steps.throw(*exc_info)
+
+    def close(self) -> None:
+        """As of any coroutine: a call that has not begun never will."""
+        self._work = None
+        if self._steps is not None:
+            self._steps.close()
+
+    # -- a context manager
+
+    async def __aenter__(self) -> Any:
+        self._entered = Entered(functools.partial(perform_plainly, *self._take()), self._behind)
+        return await self._entered.enter()
+
+    async def __aexit__(self, *exc_info: Any) -> bool:
+        return await self._entered.leave(*exc_info)
+
+    # -- an iterable
+
+    def __aiter__(self) -> ThreadIterator[Any]:
+        behind = self._behind
+        make = functools.partial(perform_plainly, *self._take())
+        return ThreadIterator(make, behind.place.home, behind.ahead, convert=behind.convert)
+
+    def __del__(self) -> None:
+        if getattr(self, "_work", None) is not None:
+            self._warn()
+
+    def _warn(self) -> None:
+        warnings.warn(
+            f"the call of {self._full_name} was never awaited, nor used in `async with` or `async for`",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def __repr__(self) -> str:
+        return f"<call of {self._full_name}>"
 
 
-class PoolPlace:
-    """Any worker of a pool, for each call another.
+def _never() -> Generator[Any, Any, Any]:
+    yield
+
+
+class PendingAttribute(PendingCall[T]):
+    """An attribute that is computed in the thread: `await` it. It may be a method: call it.
 
     Args:
-        pool: the pool. Default: the one that `sync_to_async` uses for what is not thread-sensitive.
+        behind: the object.
+        name: the attribute.
+        call: gives the call of the attribute's value.
     """
 
-    def __init__(self, pool: ThreadPool | None) -> None:
-        self.home = pool or default_pool()
-        self.closed = False
-        self._all: weakref.WeakSet[Held] = weakref.WeakSet()
+    __slots__ = ("_call",)
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        if self.closed:
-            raise PoolClosed("this facade has been closed; make a new one")
-        call = ThreadCall(function, args, {}, copy_context(), self._port(), sys.exc_info()[1])
-        submit_to_pool(call, self.home)
-        return await outcome_of(call)
+    def __init__(self, behind: Behind, name: str, call: Callable[..., PendingCall[Any]]) -> None:
+        PendingCall.__init__(self, behind, getattr, name, (name,))
+        self._call = call
 
-    def _port(self) -> Port:
-        if asgiref_notes.threadlocal is None:
-            asgiref_notes.prepare()
-        return shared_port()
+    def __call__(self, /, *args: Any, **kwargs: Any) -> PendingCall[Any]:
+        """Call the attribute's value, in the thread."""
+        return self._call(*args, **kwargs)
 
-    async def see_through(self, function: Callable[..., Any], *args: Any) -> Any:
-        call = _LastingCall(function, args, {}, copy_context(), self._port(), sys.exc_info()[1])
-        pool = call.pool = self.home
-        pool.submit(call)
-        if pool.saturated and innermost_host() is not None and pool.cancel(call):
-            # A thread waits for this code, perhaps as a worker of this very pool.
-            start_thread(_run_alone, call, "bridge-shim-exit")
-        return await outcome_of(call)
+    def __bool__(self) -> bool:
+        raise UsageError(f"{self._full_name} is computed in a thread: write `await` before it")
 
-    def hold(self, held: Held) -> None:
-        self._all.add(held)
-
-    def let_go(self, held: Ending) -> None:
-        # What is bound to no thread may end in any; but what it does then may block.
-        if isinstance(held, Held) and not held.ends_with_code:
-            held.obj = GONE
-            return
-        try:
-            start_thread(_end_quietly, held, "bridge-shim-end")
-        except RuntimeError:
-            pass  # the interpreter exits
-
-    async def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            await self.see_through(_end_all, self._all)
-
-
-class _LastingCall(ThreadCall):
-    must_run = True
-
-
-def _run_alone(call: ThreadCall) -> None:
-    call.run_in_turn()
-
-
-def _end_all(all_held: weakref.WeakSet[Held]) -> None:
-    """Let go of all objects; the first exception is raised at the end."""
-    first: BaseException | None = None
-    for held in list(all_held):
-        try:
-            held.end()
-        except BaseException as error:
-            first = first or error
-    if first is not None:
-        raise first
-
-
-def _end(held: Ending) -> None:
-    held.end()
-
-
-def _end_quietly(held: Ending) -> None:
-    try:
-        held.end()
-    except BaseException:
-        logger.warning("letting go of the object of a facade raised", exc_info=True)
+    def _warn(self) -> None:
+        """To look whether there is such an attribute is no mistake."""
 
 
 class Entered:
     """A context manager that is entered and left where its facade's calls run.
 
+    It is left in the Context that it was entered in, in which the tokens of the variables that it has set
+    are good; what the body has set since goes in before, and all comes back to the task.
+
     Args:
         make: gives the context manager, there.
-        place: where.
-        convert: makes what `__enter__` returns fit for the task, there.
+        behind: says where that is, and what the task gets for what `__enter__` returns.
     """
 
-    __slots__ = ("_claims", "_convert", "_given_up", "_make", "_manager", "_place")
+    __slots__ = ("_claims", "_context", "_convert", "_given_up", "_make", "_manager", "_place")
 
-    def __init__(self, make: Callable[[], Any], place: Place, convert: Callable[[Any], Any]) -> None:
+    _context: Context
+
+    def __init__(self, make: Callable[[], Any], behind: Behind) -> None:
         self._make: Callable[[], Any] | None = make
-        self._place = place
-        self._convert = convert
+        self._place = behind.place
+        self._convert = behind.convert
         self._manager: Any = None
         self._given_up = False
         self._claims: list[None] = []  # one item while what was entered has yet to be left
@@ -268,7 +189,9 @@ class Entered:
     async def enter(self) -> Any:
         """Enter, and return the target of `as`."""
         try:
-            return await self._place.call(self._enter)
+            call = self._place.submit(self._enter, ())
+            self._context = call.context
+            return await outcome_of(call)
         except BaseException:
             # If `__enter__` has come to its end nevertheless, or will, what it has entered is left.
             self._given_up = True
@@ -289,12 +212,17 @@ class Entered:
         self._manager = manager
         self._claims.append(None)
         if self._given_up:
-            self.end()
+            self._leave(None, None, None)
         return self._convert(target)
 
     def end(self) -> None:
         """Leave what nobody is in, unless it has been left."""
-        self._leave(None, None, None)
+        try:
+            self._context.run(int)
+        except RuntimeError:  # another worker is about to come out of `_enter`, and of the Context
+            self._leave(None, None, None)
+        else:
+            self._context.run(self._leave, None, None, None)
 
     async def leave(
         self,
@@ -304,7 +232,9 @@ class Entered:
     ) -> bool:
         """Leave, with the exception that the body has raised; return whether it is to be suppressed."""
         try:
-            return bool(await self._place.see_through(self._leave, kind, error, traceback))
+            self._context.run(carry_back, copy_context())
+            leaving = self._place.see_through(self._leave, kind, error, traceback, context=self._context)
+            return bool(await leaving)
         finally:
             del error, traceback
 
@@ -316,142 +246,3 @@ class Entered:
         manager, self._manager = self._manager, None
         # The truth of the answer is asked here as well: it is the object's code.
         return bool(type(manager).__exit__(manager, *exc_info))
-
-
-class PendingCall(Coroutine[Any, Any, T]):
-    """A call that has not begun. It begins when it is awaited, entered or iterated over, once.
-
-    - `await call`: its result;
-    - `async with call as target`: its result is a context manager, entered and left in the thread;
-    - `async for item in call`: its result is iterated over in the thread.
-
-    It is a coroutine, so `asyncio.create_task` and a nursery take it.
-
-    Args:
-        function: what to call, in the thread; it takes no arguments.
-        name: what it is called in messages.
-        place: where.
-        convert: makes a result fit for the task, there.
-        read_ahead: see `iterate_in_thread`.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_convert",
-        "_coroutine",
-        "_entered",
-        "_function",
-        "_name",
-        "_place",
-        "_read_ahead",
-    )
-
-    def __init__(
-        self,
-        function: Callable[[], Any],
-        name: str,
-        place: Place,
-        convert: Callable[[Any], Any],
-        read_ahead: int,
-    ) -> None:
-        self._function: Callable[[], Any] | None = function
-        self._name = name
-        self._place = place
-        self._convert = convert
-        self._read_ahead = read_ahead
-        self._coroutine: Coroutine[Any, Any, T] | None = None
-        self._entered: Entered | None = None
-
-    def _take(self) -> Callable[[], Any]:
-        function, self._function = self._function, None
-        if function is None:
-            raise RuntimeError(f"the call of {self._name} has been used already; call again")
-        return function
-
-    # -- a coroutine
-
-    def _started(self) -> Coroutine[Any, Any, T]:
-        if self._coroutine is None:
-            self._coroutine = self._result(self._take())
-        return self._coroutine
-
-    async def _result(self, function: Callable[[], Any]) -> T:
-        return await self._place.call(_converted, function, self._convert)  # type: ignore[no-any-return]
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self._result(self._take()).__await__()
-
-    def send(self, value: Any) -> Any:
-        """As of any coroutine."""
-        return self._started().send(value)
-
-    def throw(self, *exc_info: Any) -> Any:
-        """As of any coroutine."""
-        return self._started().throw(*exc_info)
-
-    def close(self) -> None:
-        """As of any coroutine: a call that has not begun never will."""
-        if self._coroutine is not None:
-            self._coroutine.close()
-        self._function = None
-
-    # -- a context manager
-
-    async def __aenter__(self) -> Any:
-        self._entered = Entered(self._take(), self._place, self._convert)
-        return await self._entered.enter()
-
-    async def __aexit__(self, *exc_info: Any) -> bool:
-        assert self._entered is not None
-        return await self._entered.leave(*exc_info)
-
-    # -- an iterable
-
-    def __aiter__(self) -> ThreadIterator[Any]:
-        return ThreadIterator(self._take(), self._place.home, self._read_ahead, convert=self._convert)
-
-    def __del__(self) -> None:
-        if getattr(self, "_function", None) is not None:
-            self._warn()
-
-    def _warn(self) -> None:
-        warnings.warn(
-            f"the call of {self._name} was never awaited, nor used in `async with` or `async for`",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-
-    def __repr__(self) -> str:
-        return f"<call of {self._name}>"
-
-
-class PendingAttribute(PendingCall[T]):
-    """An attribute that is computed in the thread: `await` it. It may be a method: call it."""
-
-    __slots__ = ("_call",)
-
-    def __init__(
-        self,
-        function: Callable[[], Any],
-        name: str,
-        place: Place,
-        convert: Callable[[Any], Any],
-        read_ahead: int,
-        call: Callable[[tuple[Any, ...], Mapping[str, Any]], PendingCall[Any]],
-    ) -> None:
-        super().__init__(function, name, place, convert, read_ahead)
-        self._call = call
-
-    def __call__(self, *args: Any, **kwargs: Any) -> PendingCall[Any]:
-        """Call the attribute's value, in the thread."""
-        return self._call(args, kwargs)
-
-    def __bool__(self) -> bool:
-        raise UsageError(f"{self._name} is computed in a thread: write `await` before it")
-
-    def _warn(self) -> None:
-        """To look whether there is such an attribute is no mistake."""
-
-
-def _converted(function: Callable[[], Any], convert: Callable[[Any], Any]) -> Any:
-    return convert(function())

@@ -26,14 +26,12 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
-from ..engines import asgiref_notes
 from ..engines.handoff import Outbound
 from ..engines.hosts import innermost_host
 from ..engines.ports import Port
-from ..engines.running import shared_port
 from ..engines.thread_pool import ThreadPool, Worker, start_thread
 from ..exceptions import LoopGone, UsageError
-from .own_thread import BoundCall, OwnThread
+from .own_thread import BoundCall, OwnThread, port_of_caller
 from .thread_call import ThreadCall
 from .to_async import default_pool
 
@@ -56,6 +54,7 @@ class _Run:
     """The iteration, in its thread. It does not know the `ThreadIterator`, so that can be collected.
 
     Attributes:
+        port: the task's loop.
         out: where items go.
         context: what all of it runs in.
         made: how many items there have been.
@@ -63,6 +62,7 @@ class _Run:
         error: what the iteration has ended by, to be raised after the items before it.
         close_error: what closing the iterator has raised.
         close_awaited: a task waits for that.
+        closers: flags of the tasks that wait until the iterator has been closed.
         call: what runs in the thread, or will.
     """
 
@@ -75,10 +75,12 @@ class _Run:
         "call",
         "close_awaited",
         "close_error",
+        "closers",
         "context",
         "error",
         "made",
         "out",
+        "port",
         "refilling",
         "worker",
     )
@@ -86,7 +88,8 @@ class _Run:
     def __init__(
         self,
         make: Callable[[], Iterable[Any]],
-        out: Outbound,
+        port: Port,
+        read_ahead: int,
         closes: bool,
         convert: Callable[[Any], Any] | None,
     ) -> None:
@@ -95,13 +98,15 @@ class _Run:
         self._closes = closes
         self._iterator: Iterator[Any] | None = None
         self._advancing = False
-        self.out = out
+        self.port = port
+        self.out = Outbound(port, read_ahead)
         self.context: Context = copy_context()
         self.made = 0
         self.refilling = False
         self.error: BaseException | None = None
         self.close_error: BaseException | None = None
         self.close_awaited = False
+        self.closers: list[Any] = []
         self.call: ThreadCall | None = None
         self.worker: Worker | None = None
 
@@ -179,7 +184,17 @@ class _Run:
             else:
                 logger.warning("closing %r raised, and nobody waits for it", iterator, exc_info=True)
         del iterator
+        self.over()
+
+    def over(self) -> None:
+        """Let the task know that there is nothing more to come. In the thread, or instead of it."""
         self.out.close()
+        # After that, as who waits looks after having left its flag: one of the two sees the other.
+        for flag in self.closers:
+            try:
+                self.port.wake(flag)
+            except LoopGone:
+                pass  # nobody is left to tell
 
     # -- on the loop's thread
 
@@ -204,7 +219,7 @@ class _PoolCall(ThreadCall):
     def fail(self, error: BaseException) -> None:
         """It will not run."""
         self.iteration.error = error
-        self.iteration.out.close()
+        self.iteration.over()
 
 
 class _Refill(BoundCall):
@@ -215,7 +230,7 @@ class _Refill(BoundCall):
     def fail(self, error: BaseException) -> None:
         """It will not run."""
         self.iteration.error = error
-        self.iteration.out.close()
+        self.iteration.over()
         super().fail(error)
 
 
@@ -244,7 +259,6 @@ class ThreadIterator(AsyncIterator[T]):
         self._read_ahead = read_ahead
         self._closes = closes
         self._convert = convert
-        self._port: Port | None = None
         self._run: _Run | None = None
         self._items: deque[T] = deque()
         self._handed = 0
@@ -274,9 +288,7 @@ class ThreadIterator(AsyncIterator[T]):
         if self._waiting:
             raise UsageError("expected one task at a time to iterate; another one waits for an item already")
         run = self._run or self._begin()
-        assert self._port is not None
-        if not self._port.is_current():
-            raise UsageError("this iteration was begun on another event loop; iterate on one loop")
+        self._require_loop()
         if self._in_hand:
             self._in_hand = 0
             run.out.dealt_with(1)
@@ -287,14 +299,29 @@ class ThreadIterator(AsyncIterator[T]):
         self._handed += 1
         self._in_hand = 1
         if not run.refilling and self._read_ahead and run.made - self._handed <= self._read_ahead // 2:
-            self._refill(run)
+            try:
+                self._refill(run)
+            except Exception:
+                pass  # the thread takes no more: that is for who asks for an item that is not there
         return item
 
+    def _require_loop(self) -> None:
+        if not self.begun_here:
+            raise UsageError("this iteration was begun on another event loop; iterate on one loop")
+
+    @property
+    def context(self) -> Context | None:
+        """What the iteration runs in, once it has begun."""
+        return None if self._run is None else self._run.context
+
+    @property
+    def begun_here(self) -> bool:
+        """Whether the loop that runs the caller is the one that has begun the iteration."""
+        return self._run is not None and self._run.port.is_current()
+
     def _begin(self) -> _Run:
-        if asgiref_notes.threadlocal is None:
-            asgiref_notes.prepare()
-        port = self._port = shared_port()
-        run = _Run(self._make, Outbound(port, self._read_ahead), self._closes, self._convert)
+        port = port_of_caller()
+        run = _Run(self._make, port, self._read_ahead, self._closes, self._convert)
         place = self._place
         if isinstance(place, OwnThread):
             self._run = run
@@ -309,15 +336,14 @@ class ThreadIterator(AsyncIterator[T]):
         if place.saturated and innermost_host() is not None and place.cancel(call):
             # A thread waits for this code, perhaps as a worker of this very pool, and for the whole
             # iteration: it would never have its turn. So nesting does not exhaust a pool.
-            start_thread(_run_alone, call, "bridge-shim-iteration")
+            start_thread(run_alone, call, "bridge-shim-iteration")
         return run
 
     def _refill(self, run: _Run) -> None:
         place = self._place
         if run.out.closed or not isinstance(place, OwnThread):
             return
-        assert self._port is not None
-        call = _Refill(run.refill, (lambda: place.busy,), {}, run.context, self._port)
+        call = _Refill(run.refill, (lambda: place.busy,), {}, run.context, run.port)
         call.claims = [None]
         call.iteration = run
         run.call = call
@@ -375,32 +401,36 @@ class ThreadIterator(AsyncIterator[T]):
         if isinstance(place, OwnThread):
             self._close_there(run, place)
         elif run.call is not None and place.cancel(run.call):
-            run.out.close()  # it never began
+            run.over()  # it never began
 
     def _close_there(self, run: _Run, place: OwnThread) -> None:
-        assert self._port is not None
-        call = _Refill(run.finish, (), {}, run.context, self._port)
+        call = _Refill(run.finish, (), {}, run.context, run.port)
         call.claims = [None]
         call.iteration = run
         call.must_run = True
         try:
             place.submit(call)
         except Exception:
-            run.out.close()  # the thread is gone, and with it the iterator
+            run.over()  # the thread is gone, and with it the iterator
 
     async def aclose(self) -> None:
         """End the iteration: wait until the generator has been closed in its thread.
 
         Raises:
             BaseException: what the generator raises when it is closed.
+            UsageError: another loop has begun the iteration.
         """
         run = self._run
-        if run is None or self._ended:
+        if run is None or run.out.closed:
             self._ended = True
             return
+        self._require_loop()
         run.close_awaited = True
-        self._turn_away(run)
-        while (flag := run.out.park_until_closed()) is not None:
+        if not self._ended:
+            self._turn_away(run)
+        flag = run.port.flag()
+        run.closers.append(flag)
+        if not run.out.closed:
             await flag
         error, run.close_error = run.close_error, None
         if error is not None:
@@ -419,9 +449,8 @@ class ThreadIterator(AsyncIterator[T]):
             if self._closes:
                 place.let_go(run, _finish)
             return
-        assert self._port is not None
         try:
-            self._port.call_soon(run.turn_away)
+            run.port.call_soon(run.turn_away)
         except LoopGone:
             pass  # which the thread finds out by itself
 
@@ -430,7 +459,8 @@ def _finish(run: _Run) -> None:
     run.context.run(run.finish)
 
 
-def _run_alone(call: _PoolCall) -> None:
+def run_alone(call: ThreadCall) -> None:
+    """Run a call in a thread that was started for it alone."""
     call.run_in_turn()
 
 

@@ -198,6 +198,9 @@ class Iteration(LoopWait):
             del error, self  # the traceback refers to this frame
 
     def _end_of_child(self) -> Any:
+        if self.done and not self._closing:  # all of it was made before, and is here as well
+            self._closed = True
+            return self._items.popleft() if self._items else self._end()
         if self._closed:
             raise StopIteration
         self._closed = True
@@ -211,6 +214,7 @@ class Iteration(LoopWait):
         if self._pid != _getpid():
             self._closed = True  # the parent's goes on
             self._items.clear()
+            self._error = None
             return
         if self._closed or self.done:
             with self._lock:

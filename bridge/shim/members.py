@@ -51,36 +51,39 @@ class Kind(enum.Enum):
         return self in _COMPUTED
 
 
+# Flags of code objects. A function's dict may hold a mark that tells that it is async.
+_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_C_FUNCTIONS = frozenset({types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType})
+
 _METHODS = frozenset({Kind.METHOD, Kind.COROUTINE_METHOD, Kind.ASYNC_GENERATOR_METHOD})
 _COMPUTED = frozenset({Kind.COMPUTED, Kind.CACHED, Kind.DYNAMIC})
 
-# Of classes: what their attributes are, and whether an entry in the instance's dict goes before.
-_known: weakref.WeakKeyDictionary[type, dict[str, tuple[Kind, bool]]] = weakref.WeakKeyDictionary()
-
 
 def kind_of(obj: object, name: str) -> Kind:
-    """What `obj.name` is. Runs no code of the object's; from any thread."""
+    """What `obj.name` is. Runs no code of the object's; from any thread.
+
+    Nothing is kept from one time to the next, as a class may be changed while the program runs; a test
+    that patches a method does so.
+    """
     cls = type(obj)
-    known = _known.get(cls)
-    if known is None:
-        known = _known[cls] = {}
-    found = known.get(name)
-    if found is None:
-        attribute = _class_attribute(cls, name)
-        # `__set__` alone makes a descriptor go before the instance's dict, as it does for Python.
-        first = attribute is not _MISSING and (
-            hasattr(type(attribute), "__set__") or isinstance(attribute, functools.cached_property)
-        )
-        found = (Kind.MISSING if attribute is _MISSING else _kind_in_class(attribute), first)
-        known[name] = found
-    kind, first = found
-    if not first:
+    for base in cls.__mro__:
+        attributes = base.__dict__
+        if name in attributes:
+            attribute = attributes[name]
+            break
+    else:
+        attribute = _MISSING
+    # A descriptor with `__set__` goes before the instance's dict, as it does for Python.
+    plain = type(attribute) is types.FunctionType
+    if plain or not (hasattr(type(attribute), "__set__") or isinstance(attribute, functools.cached_property)):
         value = instance_dict(obj).get(name, _MISSING)
         if value is not _MISSING:
             return _kind_of_value(value)
-    if kind is Kind.MISSING and is_dynamic(cls):
-        return Kind.DYNAMIC
-    return kind
+    if plain:
+        return _kind_of_function(attribute)
+    if attribute is _MISSING:
+        return Kind.DYNAMIC if is_dynamic(cls) else Kind.MISSING
+    return _kind_in_class(attribute)
 
 
 def is_dynamic(cls: type) -> bool:
@@ -93,9 +96,11 @@ def is_dynamic(cls: type) -> bool:
 
 def instance_dict(obj: object) -> dict[str, Any]:
     """The object's own dict; an empty one if it has none."""
+    if not type(obj).__dictoffset__:  # only slots, or of a type written in C
+        return {}
     try:
         found = object.__getattribute__(obj, "__dict__")
-    except (AttributeError, TypeError):  # only slots; or a class, or what looks like one
+    except (AttributeError, TypeError):  # a class, or what looks like one
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -137,6 +142,11 @@ def _kind_of_value(value: Any) -> Kind:
 
 
 def _kind_of_function(function: Any) -> Kind:
+    kind = type(function)
+    if kind in _C_FUNCTIONS:
+        return Kind.METHOD
+    if kind is types.FunctionType and not function.__dict__ and not function.__code__.co_flags & _ASYNC:
+        return Kind.METHOD  # what most are, without asking all the questions below
     if inspect.isasyncgenfunction(function):
         return Kind.ASYNC_GENERATOR_METHOD
     return Kind.COROUTINE_METHOD if is_async(function) else Kind.METHOD

@@ -3,6 +3,7 @@
     OwnThread     the handle: submit calls, close; when nobody holds it any more, its thread ends
     BoundCall     a `ThreadCall` that runs in that thread and no other
     outcome_of    the task's side of such a call: await it, or give it up
+                  (`steps_to_outcome`: the same for an `__await__`)
 
 What is safe to rely on:
 
@@ -24,27 +25,37 @@ Who waits, and what ends the wait:
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import sys
+import types
 import weakref
 from _queue import Empty, SimpleQueue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextvars import Context, copy_context
 from threading import get_ident
-from types import TracebackType
 from typing import Any
 
 from ..engines import asgiref_notes
 from ..engines.contexts import carry_back
-from ..engines.gates import native, threads_are_greenlets
+from ..engines.home import home
 from ..engines.hosts import ForeignHost, Host, innermost_host
-from ..engines.running import shared_port
-from ..engines.thread_pool import Worker, start_thread
+from ..engines.ports import Port
+from ..engines.running import last, shared_port
+from ..engines.thread_pool import Worker, start_native_thread
 from ..engines.waiting_thread import WaitingThread
-from ..exceptions import PoolClosed, PoolError, UsageError, WouldDeadlock
+from ..exceptions import LoopGone, PoolClosed, PoolError, UsageError, WouldDeadlock
 from .thread_call import ThreadCall, is_over_after_all
 
 _CLOSED = "the thread of this facade has been closed; make a new facade"
+
+logger = logging.getLogger("bridge.shim")
+
+_NOTHING: Mapping[str, Any] = {}
+
+_get_running_loop = asyncio._get_running_loop
+_modules = sys.modules
 
 
 class BoundCall(ThreadCall):
@@ -58,8 +69,13 @@ class BoundCall(ThreadCall):
     core: _Core
     must_run = False
 
+    def run_from_queue(self) -> None:
+        """Call the function, unless the call has been taken back; in the thread, which does nothing else."""
+        if self.claim():
+            self.run_in_turn()
+
     def run(self, worker: Worker | None) -> None:
-        """Call the function, unless the call has been taken back."""
+        """Call the function, unless the call has been taken back; while the thread waits for something."""
         if get_ident() == self.core.ident:
             super().run(worker)
         else:
@@ -82,27 +98,21 @@ class _Drop:
         self.held = held
         self.end = end
 
-    def run(self, worker: None) -> None:
+    def run_from_queue(self) -> None:
+        """End it in the thread: for no task, whatever the last call was for."""
+        home.port = None
+        asgiref_notes.enter(None)
+        self.run()
+
+    def run(self) -> None:
+        """End it here and now."""
         end, held = self.end, self.held
         self.end = self.held = None
         if end is not None:
             try:
                 end(held)
             except BaseException:
-                # As where Python cannot pass on an exception: the hook tells, and the thread goes on.
-                sys.unraisablehook(_Unraisable(end))  # type: ignore[arg-type]
-
-
-class _Unraisable:
-    """What `sys.unraisablehook` gets: the exception that is being handled."""
-
-    def __init__(self, thing: object) -> None:
-        error = sys.exc_info()
-        self.exc_type: type[BaseException] | None = error[0]
-        self.exc_value: BaseException | None = error[1]
-        self.exc_traceback: TracebackType | None = error[2]
-        self.err_msg = "Exception ignored while a facade let go of its object in"
-        self.object = thing
+                logger.warning("letting go of the object of a facade raised", exc_info=True)
 
 
 class _Core:
@@ -131,7 +141,9 @@ class _Core:
 
     def place(self, call: BoundCall) -> None:
         """Have the thread run a call: while it waits for the caller's code, if it does, or in turn."""
-        self.require_usable()
+        call.core = self
+        if self.closed or (self.pid and self.pid != os.getpid()):
+            self._refuse()
         if self.ident == get_ident():
             raise WouldDeadlock(
                 f"{call.describe()} belongs to the thread that runs this event loop, which would wait for "
@@ -143,15 +155,13 @@ class _Core:
             return
         self.enqueue(call)
 
-    def require_usable(self) -> None:
-        """Raise `PoolClosed` if it is closed, `UsageError` if this is a forked child."""
+    def _refuse(self) -> None:
         if self.closed:
             raise PoolClosed(_CLOSED)
-        if self.pid and self.pid != os.getpid():
-            raise UsageError(
-                "the object behind this facade is bound to a thread of the parent process, which a forked "
-                "child does not have; make the object and its facade in the child"
-            )
+        raise UsageError(
+            "the object behind this facade is bound to a thread of the parent process, which a forked "
+            "child does not have; make the object and its facade in the child"
+        )
 
     def waiting_host(self) -> Host | None:
         """The wait of this thread that the calling code is under, if there is one."""
@@ -181,10 +191,7 @@ class _Core:
             return  # another thread does it
         self.pid = os.getpid()
         try:
-            if threads_are_greenlets():
-                native("start_new_thread")(self.work, ())
-            else:
-                start_thread(_work, self, self.name)
+            start_native_thread(_work, self)
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
             self.closed = self.ended = True
             self.refuse_all(PoolError(f"the thread of this facade could not be started: {error}"))
@@ -194,11 +201,11 @@ class _Core:
         self.ident = get_ident()
         try:
             while (job := self.jobs.get()) is not None:
-                job.run(None)
+                job.run_from_queue()
                 del job  # not held while the next one is waited for
             # What came behind the end: objects that were let go of, or an `__exit__`.
             while (job := self._next()) is not None:
-                job.run(None)
+                job.run_from_queue()
                 del job
         finally:
             self.closed = self.ended = True
@@ -218,7 +225,7 @@ class _Core:
         """Refuse what is in the queue, and let go of what is there to be let go of."""
         while (job := self._next()) is not None:
             if isinstance(job, _Drop):
-                job.run(None)  # the thread is gone; there is no better place
+                job.run()  # the thread is gone; there is no better place
             elif job.withdraw():
                 job.fail(error or PoolClosed(_CLOSED))
 
@@ -243,7 +250,7 @@ class _Core:
         drop = _Drop(held, end)
         del held
         if not self.pid or self.ended or self.pid != os.getpid():
-            drop.run(None)
+            drop.run()
             return
         self._put(drop)
 
@@ -257,6 +264,15 @@ def _ident_of(host: Host) -> int:
     if isinstance(host, ForeignHost):
         return getattr(getattr(host.executor, "_work_thread", None), "ident", 0) or 0
     return host.ident if isinstance(host, WaitingThread) else 0
+
+
+def _leave_alone(call: ThreadCall) -> None:
+    """Nobody will ever have the outcome. From any thread."""
+    if not call.give_up() and call.started:
+        try:
+            call.port.call_soon(call.started[0].cancel)  # what the function waits for
+        except LoopGone:
+            pass
 
 
 class OwnThread:
@@ -301,7 +317,6 @@ class OwnThread:
             WouldDeadlock: the caller runs in this thread, which would wait for itself.
             UsageError: this process is a fork of the one in which the thread lives.
         """
-        call.core = self._core
         self._core.place(call)
 
     async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -315,7 +330,7 @@ class OwnThread:
             BaseException: what the function raises.
         """
         call = bound_call(function, args, kwargs)
-        self.submit(call)
+        self._core.place(call)
         return await outcome_of(call)
 
     def close(self) -> None:
@@ -343,7 +358,7 @@ class OwnThread:
 def bound_call(
     function: Callable[..., Any],
     args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    kwargs: Mapping[str, Any] = _NOTHING,
     *,
     context: Context | None = None,
     must_run: bool = False,
@@ -353,37 +368,54 @@ def bound_call(
     Raises:
         UsageError: no event loop runs the caller.
     """
-    if asgiref_notes.threadlocal is None:
-        asgiref_notes.prepare()
-    call = BoundCall(
-        function,
-        args,
-        kwargs or {},
-        copy_context() if context is None else context,
-        shared_port(),
-        sys.exc_info()[1],
-    )
+    if context is None:
+        context = copy_context()
+    call = BoundCall(function, args, kwargs, context, port_of_caller(), sys.exc_info()[1])
     call.claims = [None]
     if must_run:
         call.must_run = True
     return call
 
 
-async def outcome_of(call: ThreadCall, *, carry: bool = True) -> Any:
+def port_of_caller() -> Port:
+    """The port of the running task, with all that asgiref's functions have to know prepared.
+
+    Raises:
+        UsageError: no event loop runs the caller.
+    """
+    if asgiref_notes.threadlocal is None:
+        asgiref_notes.prepare()
+    port = last.port
+    if port is None or port.loop is not _get_running_loop() or "trio" in _modules:
+        return shared_port()
+    return port
+
+
+@types.coroutine
+def outcome_of(call: ThreadCall) -> Generator[Any, Any, Any]:
+    """To be awaited: as `steps_to_outcome`."""
+    return (yield from steps_to_outcome(call))
+
+
+def steps_to_outcome(call: ThreadCall) -> Generator[Any, Any, Any]:
     """Wait for a call that has been submitted, and return what its function returns, or raise.
+
+    It is no coroutine, so that an `__await__` can return it, which saves a call its own frame.
 
     Args:
         call: if it has the attribute `must_run` and that is true, a cancelled task waits for it
             all the same, until it is cancelled again.
-        carry: carry the context variables that it has set back into the caller's context.
     """
     try:
-        await call.flag
+        yield from call.flag.__await__()
+    except GeneratorExit:  # whoever awaits is destroyed, so nothing can be awaited any more
+        if not getattr(call, "must_run", False):
+            _leave_alone(call)
+        raise
     except BaseException:
-        if not await is_over_after_all(call, must_run=getattr(call, "must_run", False)):
+        if not (yield from is_over_after_all(call, must_run=getattr(call, "must_run", False)).__await__()):
             raise
-    if carry:
-        carry_back(call.context, asgiref_notes.variable)
+    carry_back(call.context, asgiref_notes.variable)
     error = call.error
     if error is not None:
         call.error = None

@@ -1,18 +1,12 @@
-"""Async facades: what becomes of each member, where it runs, and how calls and facades end."""
+"""Async facades as a whole: nesting and misuse, how facades end, real objects, and order."""
 
 from __future__ import annotations
 
 import asyncio
-import collections.abc
 import contextlib
-import functools
 import gc
-import inspect
-import operator
 import random
 import sqlite3
-import threading
-import warnings
 import weakref
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,166 +17,17 @@ from threading import get_ident
 from typing import Any, Protocol, cast
 
 import pytest
-import trio
-from support.drive import LOOPS, Signal, poll, run, together
+from support.drive import LOOPS, Signal, checkpoint, pause, poll, run, together
 from support.engines import eventually, script
+from support.shim_repository import Repository, cancelled_when, threads
 
-from bridge import ThreadPool, async_to_sync
+from bridge import ThreadPool
 from bridge.exceptions import PoolClosed, UsageError, WouldDeadlock
 from bridge.shim import async_facade, open_facade
 from bridge.shim.async_facade import facade_call, facade_close
 from bridge.shim.own_thread import OwnThread
 
 on_all_loops = pytest.mark.parametrize("loop", LOOPS)
-
-
-class Item:
-    """Has no special abilities."""
-
-    def __init__(self, repository: Repository, number: int) -> None:
-        self.repository = repository
-        self.number = number
-
-    def ident(self) -> int:
-        return get_ident()
-
-
-class Repository:
-    """A blocking object with one of each."""
-
-    VERSION = 3
-    Error = KeyError
-
-    def __init__(self, count: int = 5) -> None:
-        self.name = "plain"
-        self.count = count
-        self.log: list[Any] = []
-        self.idents: set[int] = set()
-        self.left: list[Any] = []
-        self.go = Signal()
-        self.began = Signal()
-
-    def get(self, number: int, *, twice: bool = False) -> int:
-        """Get a number."""
-        self.idents.add(get_ident())
-        if number < 0:
-            raise self.Error(number)
-        return 2 * number if twice else number
-
-    @property
-    def size(self) -> int:
-        self.idents.add(get_ident())
-        return self.count
-
-    @size.setter
-    def size(self, value: int) -> None:
-        self.idents.add(get_ident())
-        self.count = value
-
-    @functools.cached_property
-    def once(self) -> int:
-        self.log.append("once")
-        return get_ident()
-
-    def rows(self) -> Iterator[int]:
-        try:
-            for number in range(self.count):
-                self.idents.add(get_ident())
-                yield number
-        finally:
-            self.log.append(("closed", get_ident()))
-
-    def listed(self) -> list[int]:
-        return list(range(self.count))
-
-    def item(self, number: int) -> Item:
-        return Item(self, number)
-
-    @contextmanager
-    def transaction(self) -> Iterator[Repository]:
-        self.idents.add(get_ident())
-        self.log.append("begin")
-        try:
-            yield self
-        except ValueError as error:
-            self.left.append(error)
-            self.log.append("suppressed")
-        except BaseException as error:
-            self.left.append(error)
-            self.log.append("rollback")
-            raise
-        else:
-            self.log.append("commit")
-        finally:
-            self.idents.add(get_ident())
-
-    def slow_entry(self) -> SlowEntry:
-        return SlowEntry(self)
-
-    @contextmanager
-    def slow_exit(self) -> Iterator[None]:
-        yield
-        self.began.set()
-        self.go.wait()
-        self.log.append("left")
-
-    def hold(self) -> str:
-        self.began.set()
-        self.go.wait()
-        return "held"
-
-    def fluent(self) -> Repository:
-        return self
-
-    @classmethod
-    def of_class(cls) -> str:
-        return cls.__name__
-
-    @staticmethod
-    def static(value: int) -> int:
-        return value + 1
-
-    async def migrated(self, number: int) -> int:
-        return number + (get_ident() << 1)
-
-    def call_back(self, function: Callable[[], Awaitable[Any]]) -> Any:
-        return async_to_sync(function)()
-
-    def same(self, other: object) -> bool:
-        return other is self
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, key: int) -> int:
-        return key * 10
-
-    def __contains__(self, item: object) -> bool:
-        return item == 1
-
-    def __iter__(self) -> Iterator[int]:
-        return self.rows()
-
-    def __call__(self, value: str) -> str:
-        return value.upper()
-
-    def __setitem__(self, key: int, value: int) -> None:
-        self.log.append((key, value))
-
-
-class SlowEntry:
-    """Is not left by the garbage collector."""
-
-    def __init__(self, repository: Repository) -> None:
-        self.repository = repository
-
-    def __enter__(self) -> None:
-        self.repository.began.set()
-        self.repository.go.wait()
-        self.repository.log.append("entered")
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.repository.log.append("left")
 
 
 class AsyncRepository(Protocol):
@@ -196,374 +41,6 @@ class AsyncRepository(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[AsyncRepository]: ...
     async def migrated(self, number: int) -> int: ...
     def __aiter__(self) -> AsyncIterator[int]: ...
-
-
-# -- members
-
-
-@on_all_loops
-@pytest.mark.parametrize("affinity", ["facade", "call"])
-def test_each_kind_of_member_is_used_as_documented(loop: str, affinity: Any) -> None:
-    repository = Repository()
-
-    async def main() -> None:
-        facade = async_facade(
-            repository, affinity=affinity, pool=ThreadPool(2) if affinity == "call" else None
-        )
-        assert await facade.get(3) == 3
-        assert await facade.get(3, twice=True) == 6
-        with pytest.raises(KeyError):
-            await facade.get(-1)
-        assert (facade.name, facade.VERSION, facade.Error) == ("plain", 3, KeyError)
-        facade.name = "changed"
-        facade.added = 1
-        assert (repository.name, repository.added) == ("changed", 1)  # type: ignore[attr-defined]
-        del facade.added
-        assert not hasattr(repository, "added")
-        assert await facade.size == 5
-        assert await facade.once == await facade.once != get_ident()
-        assert await facade.of_class() == "Repository"
-        assert await facade.static(1) == 2
-        assert await facade.migrated(0) == get_ident() << 1, "async already: on the loop"
-        assert [n async for n in facade.rows()] == [0, 1, 2, 3, 4]
-        assert [n async for n in facade.listed()] == await facade.listed()
-        assert [n async for n in facade] == [0, 1, 2, 3, 4]
-        async with facade.transaction() as transaction:
-            assert transaction is facade
-        assert await facade.fluent() is facade
-        assert await facade[4] == 40
-        assert await facade("up") == "UP"
-        assert await facade_call(facade, len) == 5
-        assert await facade_call(facade, operator.contains, 1) is True
-        await facade_call(facade, setattr, "size", 7)
-        assert repository.count == 7
-        await facade_close(facade)
-
-    run(main, loop)
-    assert repository.log[0] == "once"
-    assert repository.log.count("once") == 1
-    assert get_ident() not in repository.idents
-    if affinity == "facade":
-        assert len(repository.idents) == 1
-
-
-def test_a_method_keeps_its_name_its_docstring_and_its_signature() -> None:
-    facade = async_facade(Repository())
-    method = facade.get
-    assert (method.__name__, method.__doc__, method.__module__) == ("get", "Get a number.", __name__)
-    assert inspect.signature(method) == inspect.signature(Repository().get)
-    is_coroutine_function: Any = getattr(asyncio, "iscoroutinefunction", inspect.iscoroutinefunction)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        assert is_coroutine_function(method)
-    assert {"get", "rows", "name", "VERSION"} <= set(dir(facade))
-
-
-@pytest.mark.parametrize(
-    ("use", "instead"),
-    [
-        (len, r"facade_call\(facade, len\)"),
-        (bool, r"facade_call\(facade, bool\)"),
-        (list, "async for item in facade"),
-        (lambda facade: 1 in facade, "operator.contains"),
-        (lambda facade: operator.setitem(facade, 1, 2), "operator.setitem"),
-        (lambda facade: setattr(facade, "size", 2), "facade_call\\(facade, setattr, 'size', value\\)"),
-        (lambda facade: setattr(facade, "get", 2), "facade_call\\(facade, setattr, 'get', value\\)"),
-        (lambda facade: delattr(facade, "size"), "facade_call\\(facade, delattr, 'size'\\)"),
-        (lambda facade: bool(facade.size), "write `await` before it"),
-    ],
-    ids=[
-        "len",
-        "bool",
-        "iter",
-        "in",
-        "setitem",
-        "set property",
-        "set method",
-        "del property",
-        "forgotten await",
-    ],
-)
-def test_what_cannot_be_awaited_is_refused_with_what_to_write(
-    use: Callable[[Any], Any], instead: str
-) -> None:
-    with pytest.raises(UsageError, match=instead):
-        use(async_facade(Repository()))
-
-
-def test_what_the_object_does_not_have_the_facade_does_not_have() -> None:
-    facade: Any = async_facade(object())
-    with pytest.raises(AttributeError, match="'object' object has no attribute 'nothing'"):
-        facade.nothing  # noqa: B018
-    for use in (len, iter, operator.methodcaller("__call__"), operator.itemgetter(0)):
-        with pytest.raises((TypeError, AttributeError)):
-            use(facade)
-    assert bool(facade) is True
-
-
-def test_a_call_that_is_never_used_is_told_of() -> None:
-    facade = async_facade(Repository())
-    with pytest.warns(RuntimeWarning, match=r"the call of Repository.get was never awaited"):
-        facade.get(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        facade.size  # noqa: B018 - somebody may just look whether it is there
-        facade.get(1).close()
-
-
-@on_all_loops
-def test_a_call_is_a_coroutine_and_can_be_used_once(loop: str) -> None:
-    async def main() -> None:
-        facade = async_facade(Repository())
-        call = facade.get(1)
-        assert isinstance(call, collections.abc.Coroutine)
-        assert await call == 1
-        with pytest.raises(RuntimeError, match="used already"):
-            await call
-        if loop == "trio":
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(facade.get, 2)
-        else:
-            assert await asyncio.create_task(facade.get(2)) == 2
-            assert list(await asyncio.gather(facade.get(3), facade.get(4))) == [3, 4]
-            assert await asyncio.wait_for(facade.get(5), 10) == 5
-
-    run(main, loop)
-
-
-def test_dynamic_attributes_are_methods_and_values() -> None:
-    class Client:
-        def __getattr__(self, name: str) -> Any:
-            if name == "wrong":
-                raise AttributeError(name)
-            return (lambda *args: (name, args, get_ident())) if name.startswith("call") else name
-
-    async def main() -> None:
-        facade = async_facade(Client())
-        name, args, ident = await facade.call_it(1, 2)
-        assert (name, args) == ("call_it", (1, 2))
-        assert ident != get_ident()
-        assert await facade.value == "value"
-        with pytest.raises(AttributeError):
-            await facade.wrong
-        assert not hasattr(facade, "__html__")
-
-    run(main)
-
-
-def test_a_module_can_be_behind_a_facade(tmp_path: Path) -> None:
-    import shutil
-
-    (tmp_path / "a").write_text("text")
-
-    async def main() -> None:
-        facade = async_facade(shutil)
-        await facade.copyfile(tmp_path / "a", tmp_path / "b")
-        assert facade.Error is shutil.Error
-
-    run(main)
-    assert (tmp_path / "b").read_text() == "text"
-
-
-# -- results
-
-
-def test_results_that_would_block_come_back_as_facades_on_the_same_thread() -> None:
-    repository = Repository()
-
-    async def main() -> None:
-        facade = async_facade(repository, wrap=[Item])
-        item = await facade.item(3)
-        assert item.number == 3
-        assert await item.ident() == await facade_call(facade, lambda obj: get_ident())
-        rows = await facade.rows()
-        assert [await anext(rows), await anext(rows)] == [0, 1]
-        assert [n async for n in rows] == [2, 3, 4]
-        plain = await async_facade(repository).item(3)
-        assert type(plain) is Item
-        async for one in facade_call(facade, lambda obj: [obj.item(1)]):
-            assert await one.ident() != get_ident()
-        async with facade_call(facade, lambda obj: contextlib.nullcontext(obj.item(2))) as entered:
-            assert await entered.ident() != get_ident()
-
-    run(main)
-
-
-def test_a_facade_as_an_argument_is_its_object_if_it_belongs_to_the_same_thread() -> None:
-    async def main() -> None:
-        thread = OwnThread()
-        one, two = async_facade(Repository(), thread=thread), async_facade(Repository(), thread=thread)
-        assert await one.same(one) is True
-        assert await one.same(two) is False
-        with pytest.raises(UsageError, match=r"async_facade\(..., thread=OwnThread\(\)\)"):
-            await one.same(async_facade(Repository()))
-        assert await one.same(async_facade(Repository(), affinity="call")) is False
-        await facade_close(one)
-        assert await two.get(1) == 1, "the thread was given, so it is its giver's"
-        thread.close()
-
-    run(main)
-
-
-# -- context managers
-
-
-@on_all_loops
-@pytest.mark.parametrize("affinity", ["facade", "call"])
-def test_a_body_that_raises_is_told_to_the_context_manager(loop: str, affinity: Any) -> None:
-    repository = Repository()
-
-    async def main() -> None:
-        facade = async_facade(repository, affinity=affinity)
-        suppressed, passed = ValueError(), LookupError()
-
-        async def raising(error: Exception) -> None:
-            async with facade.transaction():
-                raise error
-
-        await raising(suppressed)
-        with pytest.raises(LookupError) as caught:
-            await raising(passed)
-        assert caught.value is passed
-        assert repository.left == [suppressed, passed]
-        async with facade.transaction():
-            pass
-
-    run(main, loop)
-    assert repository.log == ["begin", "suppressed", "begin", "rollback", "begin", "commit"]
-
-
-@on_all_loops
-def test_a_body_that_is_cancelled_is_rolled_back_before_the_task_ends(loop: str) -> None:
-    repository = Repository()
-    inside = Signal()
-
-    async def body() -> None:
-        async with async_facade(repository).transaction():
-            inside.set()
-            await Signal().come()
-
-    run(lambda: cancelled_when(inside, body, loop), loop)
-    assert repository.log == ["begin", "rollback"]
-    assert len(repository.idents) == 1
-
-
-async def cancelled_when(signal: Signal, function: Callable[[], Awaitable[Any]], loop: str) -> None:
-    """Run a coroutine function, and cancel it once the signal has come."""
-    if loop == "trio":
-        with trio.CancelScope() as scope:
-
-            async def cancel() -> None:
-                await signal.come()
-                scope.cancel()
-
-            await together(function, cancel)
-        assert scope.cancelled_caught
-        return
-    task = asyncio.ensure_future(function())
-    await signal.come()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-@on_all_loops
-@pytest.mark.parametrize("affinity", ["facade", "call"])
-def test_what_was_entered_for_a_task_that_is_cancelled_meanwhile_is_left_again(
-    loop: str, affinity: Any
-) -> None:
-    repository = Repository()
-
-    async def main() -> None:
-        facade = async_facade(repository, affinity=affinity)
-
-        async def enter() -> None:
-            async with facade.slow_entry():
-                raise AssertionError("entered")
-
-        await cancelled_when(repository.began, enter, loop)
-        assert repository.log == []
-        repository.go.set()
-        await poll(lambda: len(repository.log) == 2)
-
-    run(main, loop)
-    assert repository.log == ["entered", "left"]
-
-
-@on_all_loops
-@pytest.mark.parametrize("affinity", ["facade", "call"])
-def test_a_task_that_is_cancelled_while_it_leaves_has_left_when_it_ends(loop: str, affinity: Any) -> None:
-    repository = Repository()
-
-    async def main() -> None:
-        facade = async_facade(repository, affinity=affinity)
-
-        async def leave() -> None:
-            try:
-                async with facade.slow_exit():
-                    pass
-            finally:
-                repository.log.append("task")
-
-        timer = threading.Timer(0.05, repository.go.set)
-        timer.start()
-        await cancelled_when(repository.began, leave, loop)
-        timer.join()
-
-    run(main, loop)
-    assert repository.log == ["left", "task"]
-
-
-def test_an_exit_that_waits_in_the_queue_is_run_though_its_task_is_cancelled() -> None:
-    repository = Repository()
-    inside = Signal()
-
-    async def main() -> None:
-        facade = async_facade(repository)
-
-        async def body() -> None:
-            async with facade.transaction():
-                inside.set()
-                await asyncio.Event().wait()
-
-        task = asyncio.ensure_future(body())
-        await inside.come()
-        held = asyncio.ensure_future(facade.hold())
-        await repository.began.come()
-        # The body; then the wait for `__exit__`; then the wait for it nevertheless.
-        for _ in range(3):
-            task.cancel()
-            await asyncio.sleep(0)
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert repository.log == ["begin"]
-        repository.go.set()
-        await held
-        await facade.get(1)
-        assert repository.log == ["begin", "rollback"]
-
-    run(main)
-
-
-def test_what_is_no_context_manager_cannot_be_entered() -> None:
-    async def main() -> None:
-        with pytest.raises(UsageError, match="await the call"):
-            async with async_facade(Repository()).get(1):
-                pass
-
-    run(main)
-
-
-def test_a_facade_of_what_is_no_context_manager_is_closed_by_async_with() -> None:
-    async def main() -> None:
-        async with async_facade(Repository()) as facade:
-            assert await facade.get(1) == 1
-        with pytest.raises(PoolClosed, match="make a new one"):
-            facade.get(1)
-        with pytest.raises(PoolClosed):
-            facade.name  # noqa: B018
-
-    run(main)
 
 
 # -- nesting and misuse
@@ -664,19 +141,7 @@ def test_a_protocol_gives_the_type_and_is_checked() -> None:
     run(main)
 
 
-def test_a_protocol_cannot_ask_for_what_python_wants_at_once() -> None:
-    class Sized(Protocol):
-        def __len__(self) -> int: ...
-
-    with pytest.raises(UsageError, match="__len__: a facade cannot have it"):
-        async_facade(Repository(), Sized)
-
-
 # -- the end of a facade
-
-
-def threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "bridge-facade"}
 
 
 @on_all_loops
@@ -750,6 +215,50 @@ def test_closing_refuses_what_waits_and_closes_generators(affinity: Any) -> None
     run(main)
 
 
+@on_all_loops
+@pytest.mark.parametrize("how", ["closed", "dropped"])
+@pytest.mark.parametrize("affinity", ["facade", "call"])
+def test_a_generator_that_is_at_work_is_closed_once_it_has_come_to_a_yield(
+    affinity: Any, how: str, loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reading ahead, in another thread than the one that closes it, if each call goes to any worker."""
+    at_work, go, closed = Signal(), Signal(), Signal()
+
+    def numbers() -> Iterator[int]:
+        try:
+            yield 0
+            at_work.set()
+            go.wait()
+            yield 1
+            yield 2
+        finally:
+            closed.set()
+
+    async def main() -> None:
+        facade = async_facade([numbers()], affinity=affinity)
+        rows = await facade.pop()
+        assert await anext(rows) == 0
+        await at_work.come()
+        if how == "closed":
+
+            async def let_go() -> None:
+                await checkpoint()
+                assert not closed.is_set
+                go.set()
+
+            await together(lambda: facade_close(facade), let_go)
+            assert closed.is_set
+        else:
+            del rows, facade
+            gc.collect()
+            await pause(0.01)  # whoever might close it too early has the time for it
+            go.set()
+            await closed.come()
+
+    run(main, loop)
+    assert not caplog.records
+
+
 def test_what_came_from_a_facade_cannot_be_closed_alone() -> None:
     async def main() -> None:
         facade = async_facade(Repository())
@@ -816,52 +325,6 @@ def test_an_object_that_was_handed_over_is_not_closed_behind_the_back_of_its_use
         async with open_facade(Connection):
             assert not closed
         assert len(closed) == 1
-
-    run(main)
-
-
-@on_all_loops
-@pytest.mark.parametrize("affinity", ["facade", "call"])
-def test_an_iterator_behind_a_facade_goes_on_after_a_task_that_waited_was_cancelled(
-    loop: str, affinity: Any
-) -> None:
-    waits, go = Signal(), Signal()
-
-    def numbers() -> Iterator[int]:
-        yield 0
-        waits.set()
-        go.wait()
-        yield 1
-        yield 2
-
-    async def main() -> None:
-        facade = async_facade(numbers(), affinity=affinity, read_ahead=0)
-        assert await anext(facade) == 0
-        await cancelled_when(waits, lambda: facade.__anext__(), loop)
-        go.set()
-        assert [n async for n in facade] == [1, 2], "nothing is lost"
-        await facade_close(facade)
-
-    run(main, loop)
-
-
-def test_a_generator_can_be_sent_to_unless_it_has_gone_on() -> None:
-    def echo() -> Iterator[Any]:
-        got: Any = "begin"
-        while True:
-            got = yield got
-
-    async def main() -> None:
-        exact, ahead = async_facade(echo(), read_ahead=0), async_facade(echo())
-        assert await ahead.send(None) == "begin"
-        assert await ahead.send(1) == 1
-        for facade in (exact, ahead):
-            await anext(facade)
-        assert await exact.send(2) == 2
-        with pytest.raises(UsageError, match="read_ahead=0"):
-            await ahead.send(2)
-        for facade in (exact, ahead):
-            await facade_close(facade)
 
     run(main)
 

@@ -8,35 +8,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from support.drive import LOOPS, run, serve
+from support.drive import run, serve
 from support.engines import PATIENCE, Thread
 from support.scopes import http_scope
 
 from bridge import WSGIToASGI, async_to_sync, sync_to_async
-from bridge.engines import asgiref_notes
 from bridge.engines.running import running_port
 from bridge.exceptions import UnsuitableFunction, UsageError, WouldDeadlock
 from bridge.shim import persistent
 from bridge.shim.iterate_on_loop import LoopIterator, iterate_on_loop
 
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    """Each of the async libraries in turn."""
-    return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-def single(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The thread that thread-sensitive code shares: one of this test's own."""
-    asgiref_notes.prepare()
-    with ThreadPoolExecutor(1, thread_name_prefix="single") as executor:
-        monkeypatch.setattr(asgiref_notes.SyncToAsync, "single_thread_executor", executor)
-        yield
+pytestmark = pytest.mark.usefixtures("single")
 
 
 @pytest.fixture

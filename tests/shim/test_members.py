@@ -300,6 +300,24 @@ def test_all_differences_are_listed() -> None:
     ]
 
 
+def test_a_class_may_be_changed_while_it_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Patched:
+        def method(self) -> None: ...
+
+    async def method(self: Any) -> None: ...
+
+    thing = Patched()
+    assert kind_of(thing, "method") is Kind.METHOD
+    monkeypatch.setattr(Patched, "method", method)
+    assert kind_of(thing, "method") is Kind.COROUTINE_METHOD
+    monkeypatch.setattr(Patched, "method", property(int))
+    assert kind_of(thing, "method") is Kind.COMPUTED
+    monkeypatch.setattr(Patched, "method", 3)
+    assert kind_of(thing, "method") is Kind.DATA
+    monkeypatch.delattr(Patched, "method")
+    assert kind_of(thing, "method") is Kind.MISSING
+
+
 def test_nothing_is_known_of_what_getattr_finds() -> None:
     class Asks(Protocol):
         async def anything(self, a: int) -> None: ...

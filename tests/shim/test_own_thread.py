@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import gc
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -330,6 +329,41 @@ def test_a_running_function_is_left_alone_but_the_coroutine_that_it_waits_for_is
     thread.close()
 
 
+@pytest.mark.parametrize("waits", ["in the queue", "for the function", "for what the function waits for"])
+def test_a_coroutine_that_is_destroyed_while_it_waits_for_a_call_ends_at_once(waits: str) -> None:
+    thread = OwnThread()
+    go, began = Signal(), Signal()
+    ran: list[str] = []
+
+    def hold() -> None:
+        began.set()
+        go.wait()
+
+    async def forever() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        holder: asyncio.Future[Any] | None = None
+        if waits == "in the queue":
+            holder = asyncio.ensure_future(thread.call(hold))
+            await began.come()
+            coroutine = thread.call(ran.append, "ran")
+        else:
+            coroutine = thread.call(hold if waits == "for the function" else async_to_sync(forever))
+        coroutine.send(None)
+        await began.come()
+        coroutine.close()
+        go.set()
+        if holder is not None:
+            await holder
+            await thread.call(int)
+
+    run(main)
+    assert ran == []
+    thread.close()
+
+
 # -- the end
 
 
@@ -428,22 +462,24 @@ def test_what_is_let_go_of_ends_in_the_thread() -> None:
     assert len(ended) == 2, "once the thread is gone, in the one that lets go"
 
 
-def test_what_an_end_raises_is_told_and_the_thread_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_end_raises_is_logged_and_the_thread_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     thread = OwnThread()
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", told.append)
 
     def fail(thing: object) -> None:
         raise ValueError("at the end")
 
     async def main() -> None:
         await thread.call(int)
+        ident = thread.ident
         thread.let_go(object(), fail)
-        assert await thread.call(int) == 0
+        assert await thread.call(get_ident) == ident
 
     run(main)
     thread.close()
-    assert [str(entry.exc_value) for entry in told] == ["at the end"]
+    eventually(lambda: not thread.ident)
+    thread.let_go(object(), fail)  # in this thread, as the other one is gone
+    found = [record.exc_info for record in caplog.records if record.name == "bridge.shim"]
+    assert [str(info[1]) for info in found if info is not None] == ["at the end"] * 2
 
 
 def test_letting_go_takes_no_lock_that_a_call_may_hold() -> None:
@@ -480,7 +516,7 @@ def test_a_thread_that_cannot_be_started_refuses_its_calls(monkeypatch: pytest.M
     def fail(*args: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(own_thread_module, "start_thread", fail)
+    monkeypatch.setattr(own_thread_module, "start_native_thread", fail)
     thread = OwnThread()
 
     async def main() -> None:
