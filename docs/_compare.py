@@ -11,71 +11,49 @@ left with a blocked thread. An answer that takes longer than LIMIT is "no".
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
-import importlib.metadata
 import io
-import os
-import re
-import subprocess
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from wsgiref.validate import validator
 
 DOCS = Path(__file__).resolve().parent
-ROOT = DOCS.parent
-PAGE = DOCS / "explanation" / "comparison.md"
-BEGIN, END = "<!-- compared: begin -->", "<!-- compared: end -->"
-"""Around the table. That of the other direction, by `_compare_asgi.py`, has marks of its own."""
+# For `_compare_table`, if this file is not run but loaded; and for `benchmarks`, which knows how each
+# adapter is made. Last, so that an installed bridge goes first.
+sys.path += [str(DOCS), str(DOCS.parent)]
+
+from _compare_table import Comparison, versions  # noqa: E402
 
 LIMIT = 4.0
 """Seconds after which a probe has failed: none waits for anything but its adapter."""
 
-# For `benchmarks`, which knows how each adapter is made; last, so that an installed bridge goes first.
-sys.path.append(str(ROOT))
-
 ADAPTERS = {
-    "bridge": "wsgi-asgi-bridge",
+    "bridge": "bridge",
     "a2wsgi": "a2wsgi",
     "asgiref": "asgiref",
-    "starlette": "starlette",
-    "uvicorn": "uvicorn",
-    "hypercorn": "hypercorn",
+    "starlette": "Starlette",
+    "uvicorn": "Uvicorn",
+    "hypercorn": "Hypercorn",
 }
-"""The adapters, by the names of `benchmarks.wsgi_under_asgi.adapters`, and where each comes from."""
+"""The adapters, by the names of `benchmarks.wsgi_under_asgi.adapters`, which are their distributions' too."""
+
+comparison = Comparison(__file__, "compared", ADAPTERS, LIMIT)
+PROBES, BEGIN, END = comparison.probes, comparison.begin, comparison.end
+probe = comparison.probe
 
 
 class Build(Protocol):
     """Makes an ASGI application of a WSGI application, with its own number of threads if none is given."""
 
     def __call__(self, app: Any, threads: int | None = None, /) -> Any: ...
-
-
-class Probe(NamedTuple):
-    """One question. `ask` answers it; what it raises means no."""
-
-    section: str
-    question: str
-    ask: Callable[[Build], Awaitable[bool]]
-
-
-PROBES: dict[str, Probe] = {}
-
-
-def probe(section: str, question: str) -> Callable[[Callable[[Build], Awaitable[bool]]], Any]:
-    def register(ask: Callable[[Build], Awaitable[bool]]) -> Any:
-        PROBES[ask.__name__] = Probe(section, question, ask)
-        return ask
-
-    return register
 
 
 # --- driving an adapter
@@ -446,7 +424,7 @@ async def chunk_at_once(build: Build) -> bool:
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
         yield b"first"
-        if received.wait(2):
+        if received.wait(comparison.limit / 2):
             yield b"second"
 
     async def note(message: Mapping[str, Any]) -> None:
@@ -509,7 +487,7 @@ async def departure(build: Build) -> bool:
 
     task = asyncio.ensure_future(drive(build(app), receive=receive, on_send=note))
     done = await asyncio.get_running_loop().run_in_executor(
-        concurrent.futures.ThreadPoolExecutor(1), closed.wait, 2
+        concurrent.futures.ThreadPoolExecutor(1), closed.wait, comparison.limit / 2
     )
     task.cancel()
     return done
@@ -641,7 +619,7 @@ RUNNING = "Running"
 
 async def meet(build: Build, requests: int, threads: int | None) -> bool:
     """Whether so many requests can be in the application at a time."""
-    barrier = threading.Barrier(requests, timeout=2)
+    barrier = threading.Barrier(requests, timeout=comparison.limit / 2)
 
     def app(environ: Any, start_response: Any) -> Any:
         barrier.wait()
@@ -746,7 +724,7 @@ async def trio_exchange(app: Any) -> bool:
         "query_string": b"",
         "headers": [(b"content-length", b"0")],
     }
-    with trio.move_on_after(LIMIT):
+    with trio.move_on_after(comparison.limit):
         await app(scope, receive, send)
     return status_of(sent) == 200
 
@@ -754,7 +732,7 @@ async def trio_exchange(app: Any) -> bool:
 # --- asking, and writing down
 
 
-def ask(adapter: str, name: str) -> bool:
+def ask(adapter: str, name: str) -> str:
     """The answer of one adapter to one probe, in this process. Leaves blocked threads behind, perhaps."""
     from benchmarks.wsgi_under_asgi.adapters import BY_NAME
 
@@ -772,78 +750,13 @@ def ask(adapter: str, name: str) -> bool:
                 from hypercorn.middleware import TrioWSGIMiddleware
 
                 app = TrioWSGIMiddleware(responding())
-            return trio.run(trio_exchange, app)
+            return "yes" if trio.run(trio_exchange, app) else "no"
         loop = asyncio.new_event_loop()
-        return loop.run_until_complete(asyncio.wait_for(PROBES[name].ask(build), LIMIT))
+        answer = loop.run_until_complete(asyncio.wait_for(PROBES[name].ask(build), comparison.limit))
     except (Exception, AssertionError):
-        return False
-
-
-def ask_apart(adapter: str, name: str) -> bool:
-    """The same in a process of its own, which is killed if the loop itself does not come back."""
-    try:
-        done = subprocess.run(
-            [sys.executable, __file__, adapter, name],
-            capture_output=True,
-            text=True,
-            timeout=5 * LIMIT,
-            check=True,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.stdout.strip().endswith("yes")
-
-
-def table() -> str:
-    pairs = [(adapter, name) for name in PROBES for adapter in ADAPTERS]
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        answers = dict(zip(pairs, pool.map(lambda pair: ask_apart(*pair), pairs), strict=True))
-    titles = {"bridge": "bridge", "a2wsgi": "a2wsgi", "asgiref": "asgiref"}
-    head = [titles.get(adapter, adapter.capitalize()) for adapter in ADAPTERS]
-    versions = ", ".join(
-        f"{title} {importlib.metadata.version(distribution)}"
-        for title, distribution in list(zip(head, ADAPTERS.values(), strict=True))[1:]
-    )
-    lines = [f"Asked of {versions}; CPython {sys.version.split()[0]}."]
-    section = ""
-    for name, each in PROBES.items():
-        if each.section != section:
-            section = each.section
-            lines += [
-                "",
-                f"### {section}",
-                "",
-                "| | " + " | ".join(head) + " |",
-                "|---|" + ":-:|" * len(head),
-            ]
-        marks = ["yes" if answers[adapter, name] else "**no**" for adapter in ADAPTERS]
-        lines.append(f"| {each.question} | " + " | ".join(marks) + " |")
-    return "\n".join(lines)
-
-
-def write_page(text: str) -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.S)
-    PAGE.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", page), encoding="utf-8")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("adapter", nargs="?", choices=list(ADAPTERS))
-    parser.add_argument("probe", nargs="?", choices=list(PROBES))
-    parser.add_argument("--write", action="store_true", help="write the page")
-    options = parser.parse_args()
-    if options.adapter:
-        for name in [options.probe] if options.probe else PROBES:
-            print(name, "yes" if ask(options.adapter, name) else "no", flush=True)
-        os._exit(0)  # not waiting for threads that are blocked for ever
-    text = table()
-    if options.write:
-        write_page(text)
-    else:
-        print(text)
+        answer = False
+    return "yes" if answer else "no"
 
 
 if __name__ == "__main__":
-    main()
+    comparison.main(__doc__.partition("\n")[0], f"Asked of {versions(*list(ADAPTERS)[1:])}", ask)

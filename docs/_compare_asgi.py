@@ -2,23 +2,21 @@
 
     python docs/_compare_asgi.py                  print the table, with what is installed
     python docs/_compare_asgi.py --write          write it into docs/explanation/comparison.md
-    python docs/_compare_asgi.py ADAPTER          its answers to all questions, each in a process of its own
-    python docs/_compare_asgi.py ADAPTER PROBE    one answer, in this process
+    python docs/_compare_asgi.py ADAPTER          its answers to all questions, in one process
+    python docs/_compare_asgi.py ADAPTER PROBE    one answer
 
-Needs the `dev` extra. An answer that takes longer than LIMIT is "no": the adapter has hung.
+Needs the `dev` extra. For the table, each answer comes from a process of its own. One that takes longer than
+LIMIT is "no": the adapter has hung.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import concurrent.futures
 import contextvars
-import importlib.metadata
+import importlib
 import io
 import logging
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -26,17 +24,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 DOCS = Path(__file__).resolve().parent
-PAGE = DOCS / "explanation" / "comparison.md"
-BEGIN, END = "<!-- compared asgi: begin -->", "<!-- compared asgi: end -->"
+sys.path.append(str(DOCS))  # for `_compare_table`, if this file is not run but loaded
+
+from _compare_table import HUNG, PAGE, Comparison, versions  # noqa: E402
 
 LIMIT = 4.0
 """Seconds after which a probe has failed: none waits for anything but its adapter."""
 
-ADAPTERS = {"bridge": "wsgi-asgi-bridge", "a2wsgi": "a2wsgi"}
-"""The adapters, and the distribution of each."""
+comparison = Comparison(__file__, "compared asgi", {"bridge": "bridge", "a2wsgi": "a2wsgi"}, LIMIT)
+PROBES, BEGIN, END = comparison.probes, comparison.begin, comparison.end
+probe = comparison.probe
 
 Build = Callable[[Any], Any]
 """Makes a WSGI application of an ASGI application, with the adapter's defaults."""
@@ -50,25 +50,6 @@ def build_by(adapter: str) -> Build:
     a2wsgi: Any = importlib.import_module("a2wsgi")
     build: Build = a2wsgi.ASGIMiddleware
     return build
-
-
-class Probe(NamedTuple):
-    """One question. `ask` answers it; what it raises means no."""
-
-    section: str
-    question: str
-    ask: Callable[[Build], bool]
-
-
-PROBES: dict[str, Probe] = {}
-
-
-def probe(section: str, question: str) -> Callable[[Callable[[Build], bool]], Any]:
-    def register(ask: Callable[[Build], bool]) -> Any:
-        PROBES[ask.__name__] = Probe(section, question, ask)
-        return ask
-
-    return register
 
 
 # --- driving an adapter
@@ -247,7 +228,7 @@ def fork(build: Build) -> bool:
     child = os.fork()
     if child == 0:
         os._exit(0 if Call(app).finish().body == b"served" else 1)
-    for _ in range(int(LIMIT * 50)):
+    for _ in range(int(comparison.limit * 50)):
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return status == 0
@@ -321,7 +302,7 @@ class Records(logging.Handler):
 
     def has_error(self) -> bool:
         """Whether an exception gets into the log within a second."""
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + comparison.limit / 4
         while time.monotonic() < deadline:
             if any(record.exc_info for record in self.seen):
                 return True
@@ -448,11 +429,11 @@ def background(build: Build) -> bool:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(start())
         await send(body(b"ok"))
-        await asyncio.sleep(2)
+        await asyncio.sleep(comparison.limit / 2)
 
     begun = time.monotonic()
     Call(build(app)).finish()
-    return time.monotonic() - begun < 1
+    return time.monotonic() - begun < comparison.limit / 4
 
 
 @probe(RESPONSES, "… and its exceptions are logged")
@@ -520,7 +501,7 @@ def cut_short(build: Build) -> bool:
         Call(build(reading(seen)), "POST", b"abc", CONTENT_LENGTH="100").finish()
     except Exception:
         pass
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + comparison.limit / 4
     while not seen and time.monotonic() < deadline:
         time.sleep(0.01)
     return seen == ["disconnect"]
@@ -547,7 +528,7 @@ def departure(build: Build) -> bool:
             told.set()
 
     adapter = left(build, app)
-    return told.wait(2) and adapter is not None
+    return told.wait(comparison.limit / 2) and adapter is not None
 
 
 @probe(BODIES, "… and ends a stream, whose `finally` runs")
@@ -564,7 +545,7 @@ def stream_ends(build: Build) -> bool:
             ended.set()
 
     adapter = left(build, app)
-    return ended.wait(2) and adapter is not None
+    return ended.wait(comparison.limit / 2) and adapter is not None
 
 
 # --- scope
@@ -661,80 +642,22 @@ def early_hints(build: Build) -> bool:
 # --- asking, and writing down
 
 
-def ask(adapter: str, name: str) -> bool:
-    """The answer of one adapter to one probe, in this process. Leaves blocked threads behind, perhaps."""
+def ask(adapter: str, name: str) -> str:
+    """The answer of one adapter to one probe, in this process, which ends if it does not come."""
     warnings.simplefilter("ignore")
+    timer = threading.Timer(comparison.limit, os._exit, (HUNG,))
+    timer.start()
     try:
-        return bool(PROBES[name].ask(build_by(adapter)))
+        return "yes" if PROBES[name].ask(build_by(adapter)) else "no"
     except (Exception, AssertionError):
-        return False
-
-
-HUNG = 3
-"""Exit code of a probe that did not come back."""
-
-
-def ask_apart(adapter: str, name: str) -> bool:
-    """The same in a process of its own, which ends if the answer does not come."""
-    done = subprocess.run(
-        [sys.executable, __file__, adapter, name],
-        capture_output=True,
-        text=True,
-        timeout=10 * LIMIT,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    if done.returncode == HUNG:
-        return False
-    done.check_returncode()
-    return done.stdout.strip().endswith("yes")
-
-
-def answers(adapters: Iterable[str]) -> dict[tuple[str, str], bool]:
-    pairs = [(adapter, name) for name in PROBES for adapter in adapters]
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        return dict(zip(pairs, pool.map(lambda pair: ask_apart(*pair), pairs), strict=True))
-
-
-def table() -> str:
-    found = answers(ADAPTERS)
-    lines = [
-        f"Asked of a2wsgi {importlib.metadata.version('a2wsgi')}, each with its own defaults; "
-        f"CPython {sys.version.split()[0]}."
-    ]
-    section = ""
-    for name, each in PROBES.items():
-        if each.section != section:
-            section = each.section
-            lines += ["", f"### {section}", "", "| | bridge | a2wsgi |", "|---|:-:|:-:|"]
-        marks = ["yes" if found[adapter, name] else "**no**" for adapter in ADAPTERS]
-        lines.append(f"| {each.question} | " + " | ".join(marks) + " |")
-    return "\n".join(lines)
-
-
-def write_page(text: str) -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.S)
-    PAGE.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", page), encoding="utf-8")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("adapter", nargs="?", choices=list(ADAPTERS))
-    parser.add_argument("probe", nargs="?", choices=list(PROBES))
-    parser.add_argument("--write", action="store_true", help="write the page")
-    options = parser.parse_args()
-    if options.probe:
-        threading.Timer(LIMIT, os._exit, (HUNG,)).start()
-        print(options.probe, "yes" if ask(options.adapter, options.probe) else "no", flush=True)
-        os._exit(0)  # not waiting for threads that are blocked for ever
-    if options.adapter:
-        for (_, name), answer in answers([options.adapter]).items():
-            print(name, "yes" if answer else "no")
-    elif options.write:
-        write_page(table())
-    else:
-        print(table())
+        return "no"
+    finally:
+        timer.cancel()
 
 
 if __name__ == "__main__":
-    main()
+    comparison.main(
+        __doc__.partition("\n")[0],
+        f"Asked of {versions('a2wsgi')}, each with its own defaults",
+        ask,
+    )
