@@ -238,8 +238,9 @@ def check_command(argv: list[str]) -> None:
     elif program == "mod_wsgi-express":  # an extra, which needs a C compiler
         if (Path(sys.executable).parent / program).exists():
             check_options(arguments, help_of(*executable(program), arguments[0]))
-    elif program == "run" and argv[0] == ".ci/run":
-        assert (ROOT / argv[0]).exists()
+    elif argv[0].startswith(".ci/"):
+        assert not arguments
+        assert os.access(ROOT / argv[0], os.X_OK)
     elif program == "bridge" and arguments == ["--version"]:
         assert "--version" in help_of(*executable(program))
     elif program == "bridge":

@@ -233,7 +233,7 @@ class _Core:
                 job.state = Job.CANCELLED
                 self.rejected += 1
                 raise PoolFull(
-                    f"all {self.threads} threads are busy and {self.waiting} requests wait already"
+                    f"all threads ({self.threads}) are busy, and as many jobs wait as may ({self.waiting})"
                 )
             if not self.waiting:
                 self.last_taken = now  # the queue begins to stand still now, not when it last moved
@@ -752,6 +752,10 @@ class ThreadPool:
         """Whether a job that is queued has to wait for another one's end. From any thread, without a lock."""
         core = self._core
         return core.waiting > core.threads - core.busy + core.waking
+
+    def __contains__(self, worker: object) -> bool:
+        """Whether a `Worker` is one of this pool's."""
+        return isinstance(worker, Worker) and worker in self._core.workers
 
     def submit(self, job: Job) -> None:
         """Queue a job. Does not block; usually called on the event loop's thread.

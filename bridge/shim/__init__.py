@@ -2,6 +2,7 @@
 
 General layout, each part importing only those above it:
 
+    arguments                  checks of options that several functions have
     thread_call, loop_call     one call of either kind: what crosses, who waits for whom
     placement                  which thread, which loop: decisions only
     shared_thread, own_thread  threads that blocking code is bound to

@@ -21,11 +21,11 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from ..engines.thread_pool import ThreadPool
 from ..exceptions import UsageError
+from .arguments import require_pool, require_read_ahead
 from .async_members import AsyncFacade, FacadeState, Options, is_facade, require_origin, state_of
 from .async_operators import IMPOSSIBLE, class_for
 from .facade_calls import PendingCall
 from .facade_places import Held, OwnPlace, Place, PoolPlace, perform
-from .iterate_in_thread import require_read_ahead
 from .members import Kind, check_protocol, kind_of
 from .own_thread import OwnThread, outcome_of
 
@@ -134,10 +134,13 @@ def _options(
 ) -> Options:
     if affinity not in ("facade", "call"):
         raise UsageError(f'affinity must be "facade" or "call"; got {affinity!r}')
+    require_pool(pool)
     if pool is not None and affinity != "call":
         raise UsageError('a pool is only for affinity="call"; a facade with a thread of its own needs none')
     if thread is not None and affinity != "facade":
         raise UsageError('a thread is only for affinity="facade"; calls go to any worker of the pool')
+    if thread is not None and not isinstance(thread, OwnThread):
+        raise UsageError(f"thread must be a bridge.shim.own_thread.OwnThread; got {thread!r}")
     if read_ahead is not None:
         require_read_ahead(read_ahead)
     classes = (wrap,) if isinstance(wrap, type) else tuple(wrap)
@@ -158,6 +161,14 @@ class Opening(Awaitable[P]):
 
     def __await__(self) -> Generator[Any, Any, P]:
         return self._open().__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise AttributeError(
+            f"{name!r} was asked of open_facade(...), which has yet to make the object: write "
+            "`async with open_facade(...) as facade`, or `facade = await open_facade(...)`"
+        )
 
     async def _open(self) -> P:
         factory, self._factory = self._factory, None

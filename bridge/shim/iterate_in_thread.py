@@ -20,6 +20,7 @@ Who waits, and what ends the wait:
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -29,10 +30,11 @@ from typing import Any, TypeVar
 from ..engines.handoff import Outbound
 from ..engines.hosts import innermost_host
 from ..engines.ports import Port
-from ..engines.thread_pool import ThreadPool, Worker, start_thread
-from ..exceptions import LoopGone, UsageError
+from ..engines.thread_pool import ThreadPool, Worker, current_worker, start_thread
+from ..exceptions import LoopGone, UnsuitableFunction, UsageError
+from .arguments import require_pool, require_read_ahead
 from .own_thread import BoundCall, OwnThread, port_of_caller
-from .thread_call import ThreadCall
+from .thread_call import ThreadCall, name_of
 from .to_async import default_pool
 
 logger = logging.getLogger("bridge.shim")
@@ -333,7 +335,8 @@ class ThreadIterator(AsyncIterator[T]):
         run.call = call
         place.submit(call)
         self._run = run
-        if place.saturated and innermost_host() is not None and place.cancel(call):
+        waited_for = place.saturated and (innermost_host() is not None or current_worker() in place)
+        if waited_for and place.cancel(call):
             # A thread waits for this code, perhaps as a worker of this very pool, and for the whole
             # iteration: it would never have its turn. So nesting does not exhaust a pool.
             start_thread(run_alone, call, "bridge-shim-iteration")
@@ -439,6 +442,12 @@ class ThreadIterator(AsyncIterator[T]):
             finally:
                 del error, self, run
 
+    async def __aenter__(self) -> ThreadIterator[T]:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
     def __del__(self) -> None:
         # The garbage collector may call this in any thread at any point, so no lock is taken here.
         run = getattr(self, "_run", None)
@@ -495,21 +504,26 @@ def iterate_in_thread(
         thread: an `OwnThread` that does it instead. It runs other calls in between.
 
     Returns:
-        An async iterator with `aclose()`, for one task at a time; works on asyncio, uvloop and trio.
+        An async iterator with `aclose()`, which `async with` calls at its end; for one task at a time, on
+        asyncio, uvloop and trio.
 
     Raises:
         UsageError: `iterable` cannot be iterated over, or the options are wrong.
     """
     if pool is not None and thread is not None:
         raise UsageError("expected a pool or a thread for the iteration; got both")
+    require_pool(pool)
     require_read_ahead(read_ahead)
     if not hasattr(type(iterable), "__iter__") and not hasattr(type(iterable), "__getitem__"):
-        hint = "; iterate over it by `async for`, it is async" if hasattr(iterable, "__aiter__") else ""
-        raise UsageError(f"iterate_in_thread expects an iterable; got {type(iterable).__name__}{hint}")
+        raise _unsuitable(iterable)
     return ThreadIterator(lambda: iterable, thread or pool or default_pool(), read_ahead)
 
 
-def require_read_ahead(read_ahead: object) -> None:
-    """Raise `UsageError` unless it is a number of items."""
-    if not isinstance(read_ahead, int) or isinstance(read_ahead, bool) or read_ahead < 0:
-        raise UsageError(f"read_ahead must be a whole number of at least 0; got {read_ahead!r}")
+def _unsuitable(given: object) -> UsageError:
+    if inspect.isgeneratorfunction(given):
+        return UnsuitableFunction(
+            f"iterate_in_thread expects an iterable, but {name_of(given)} is a function that makes one; "
+            "call it"
+        )
+    hint = "; iterate over it by `async for`, it is async" if hasattr(given, "__aiter__") else ""
+    return UsageError(f"iterate_in_thread expects an iterable; got {type(given).__name__}{hint}")

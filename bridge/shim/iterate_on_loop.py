@@ -12,6 +12,7 @@ from ..engines.gates import native
 from ..engines.loop_thread import LoopFactory
 from ..engines.ports import Place
 from ..exceptions import UnsuitableFunction, UsageError
+from .arguments import require_read_ahead
 from .loop_call import find_loop
 from .loop_iteration import Iteration, name_of_iterable, refuse_loop
 from .thread_call import name_of
@@ -85,7 +86,7 @@ class LoopIterator(Iterator[T]):
         patient: bool = True,
     ) -> None:
         self._iteration: Iteration | None = None  # first, since `__del__` looks at it
-        check_read_ahead(read_ahead)
+        require_read_ahead(read_ahead)
         if not hasattr(async_iterable, "__aiter__"):
             raise _unsuitable(async_iterable)
         self._iterable: AsyncIterable[T] | None = async_iterable
@@ -173,12 +174,6 @@ class LoopIterator(Iterator[T]):
         if iteration is None:
             return f"<iterate_on_loop: {'closed' if self._closed else 'not begun'}>"
         return f"<iterate_on_loop of {iteration.name}{': ended' if iteration.done else ''}>"
-
-
-def check_read_ahead(read_ahead: Any) -> None:
-    """Raise `UsageError` unless it is a number of items."""
-    if not isinstance(read_ahead, int) or isinstance(read_ahead, bool) or read_ahead < 0:
-        raise UsageError(f"read_ahead must be a number of items, 0 or more; got {read_ahead!r}")
 
 
 def _unsuitable(given: Any) -> UsageError:

@@ -348,7 +348,8 @@ class LoopCall(LoopWait):
         if not hasattr(found, "__await__") and not inspect.isawaitable(found):
             raise UnsuitableFunction(
                 f"async_to_sync expects an async function, but {self.name} returned "
-                f"{type(found).__name__}, which cannot be awaited; call it directly"
+                f"{type(found).__name__}, which cannot be awaited; call it directly. If it has to be made "
+                "on the event loop, call it in an async function"
             )
         return found
 

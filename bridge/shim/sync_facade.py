@@ -20,7 +20,8 @@ from typing import Any, TypeVar, overload
 
 from ..engines.loop_thread import LoopFactory
 from ..exceptions import UsageError
-from .iterate_on_loop import DEFAULT_READ_AHEAD, check_read_ahead
+from .arguments import require_read_ahead
+from .iterate_on_loop import DEFAULT_READ_AHEAD
 from .members import check_protocol, members_of
 from .sync_members import IMPOSSIBLE, Shared, facade_of, is_facade
 from .sync_operators import class_for
@@ -115,7 +116,7 @@ def sync_facade(
     classes = (wrap,) if isinstance(wrap, type) or not isinstance(wrap, Iterable) else tuple(wrap)
     if not all(isinstance(each, type) for each in classes):
         raise UsageError(f"wrap must be a class, or some classes; got {wrap!r}")
-    check_read_ahead(read_ahead)
+    require_read_ahead(read_ahead)
     if protocol is not None:
         check_protocol(obj, protocol, impossible=IMPOSSIBLE)
         _refuse_async(protocol)

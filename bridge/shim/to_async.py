@@ -25,8 +25,9 @@ from ..engines import asgiref_notes
 from ..engines.contexts import carry_back
 from ..engines.hosts import Host, innermost_host, offer
 from ..engines.running import last, shared_port
-from ..engines.thread_pool import ThreadPool
-from ..exceptions import ContextExited, PoolClosed, UnsuitableFunction, UsageError
+from ..engines.thread_pool import ThreadPool, current_worker
+from ..exceptions import ContextExited, PoolClosed, UnsuitableFunction, UsageError, WouldDeadlock
+from .arguments import require_executor, require_pool
 from .placement import Thread, thread_for
 from .shared_thread import shared_thread
 from .thread_call import ThreadCall, is_over_after_all, name_of, reference_to
@@ -184,13 +185,28 @@ def submit_to_pool(call: ThreadCall, pool: ThreadPool) -> None:
 
     Raises:
         PoolError: the pool does not take it.
+        WouldDeadlock: the loop runs in the pool's only thread, which would wait for itself.
     """
     call.pool = pool
     pool.submit(call)
-    if pool.saturated:
-        # A thread that waits further up, perhaps for this very call and as a worker of this pool,
-        # may run it as well as a worker can: so nesting never exhausts a pool.
-        offer(innermost_host(), _Chance(call, pool), must=False)
+    # A thread that waits further up, perhaps for this very call and as a worker of this pool,
+    # may run it as well as a worker can: so nesting never exhausts a pool.
+    if pool.saturated and not offer(innermost_host(), _Chance(call, pool), must=False):
+        _make_room(call, pool)
+
+
+def _make_room(call: ThreadCall, pool: ThreadPool) -> None:
+    """The loop may run in a worker of this very pool (`asyncio.run`), which waits for the call with it."""
+    worker = current_worker()
+    if worker is None or worker not in pool:
+        return
+    worker.lend_slot()
+    if not worker.lent and pool.threads == 1 and pool.cancel(call):
+        raise WouldDeadlock(
+            f"{call.describe()} belongs to a pool whose only thread runs this event loop, which would wait "
+            "for itself. Where the loop was started (asyncio.run in a function called by sync_to_async), use "
+            "async_to_sync instead; or give the call another pool"
+        )
 
 
 def _submit(executor: Any, call: ThreadCall) -> None:
@@ -357,6 +373,8 @@ def sync_to_async(
         )
     if len(given) == 2:
         raise UsageError("expected a pool or an executor for the calls; got both")
+    require_pool(pool)
+    require_executor(executor)
     if func is None:
         return functools.partial(
             sync_to_async,
@@ -368,15 +386,24 @@ def sync_to_async(
         )
     if not callable(func):
         raise UnsuitableFunction(f"sync_to_async expects a function to call; got {func!r}{_hint(func)}")
+    if isinstance(func, SyncToAsync):
+        raise UnsuitableFunction(f"{name_of(func)} is a result of sync_to_async already; await a call of it")
     if is_async(func):
         raise UnsuitableFunction(
             f"sync_to_async expects a blocking function, but {name_of(func)} is async; await it directly"
+        )
+    if inspect.isasyncgenfunction(func):
+        raise UnsuitableFunction(
+            f"sync_to_async expects a blocking function, but {name_of(func)} is an async generator; iterate "
+            "over it by `async for`"
         )
     return SyncToAsync(func, thread_sensitive, pool, executor, context, abandon_on_cancel)
 
 
 def _hint(func: object) -> str:
-    return "; put @classmethod above it" if isinstance(func, classmethod) else ""
+    if isinstance(func, classmethod):
+        return "; put @classmethod above it"
+    return ". Give it the function itself, and call the result: sync_to_async(function)(…)"
 
 
 def is_async(function: Any) -> bool:

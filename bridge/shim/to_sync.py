@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, SupportsIndex, TypeVar, overload
@@ -137,5 +138,15 @@ def async_to_sync(
     if awaitable is None:
         return functools.partial(async_to_sync, force_new_loop=force_new_loop, loop_factory=loop_factory)
     if not callable(awaitable):
-        raise UnsuitableFunction(f"async_to_sync expects an async function; got {awaitable!r}")
+        raise UnsuitableFunction(
+            f"async_to_sync expects an async function; got {awaitable!r}. Give it the function itself, and "
+            "call the result: async_to_sync(function)(…)"
+        )
+    if isinstance(awaitable, AsyncToSync):
+        raise UnsuitableFunction(f"{name_of(awaitable)} is a result of async_to_sync already; call it")
+    if inspect.isasyncgenfunction(awaitable):
+        raise UnsuitableFunction(
+            f"async_to_sync expects an async function, but {name_of(awaitable)} is an async generator; in "
+            "blocking code, iterate over bridge.shim.iterate_on_loop(…) of what it returns"
+        )
     return AsyncToSync(awaitable, force_new_loop, loop_factory)

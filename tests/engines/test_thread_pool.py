@@ -341,7 +341,7 @@ def test_the_bound_of_the_queue_is_exact_while_all_threads_are_busy(make_pool: M
     waiting = [Task() for _ in range(3)]
     for task in waiting:
         pool.submit(task)
-    with pytest.raises(PoolFull, match="2 threads are busy and 3 requests wait"):
+    with pytest.raises(PoolFull, match=r"all threads \(2\) are busy, and as many jobs wait as may \(3\)"):
         pool.submit(Task())
     assert pool.cancel(waiting[0]), "which makes room for one"
     waiting[0] = Task()
@@ -1942,6 +1942,16 @@ def test_every_job_has_exactly_one_fate(
 
 
 # -- whether a job has to wait for the end of another one
+
+
+def test_a_pool_knows_its_workers(make_pool: MakePool) -> None:
+    pool, other = make_pool(1), make_pool(1)
+    assert None not in pool
+    seen: list[bool] = []
+    task = Task(work=lambda worker: seen.extend((worker in pool, worker in other)))
+    pool.submit(task)
+    task.wait()
+    assert seen == [True, False]
 
 
 def test_a_pool_is_saturated_while_jobs_wait_for_the_end_of_others(make_pool: MakePool) -> None:

@@ -185,7 +185,7 @@ async def coroutine_function(*args: Any, **kwargs: Any) -> Any:
         pytest.param(coroutine_function, "coroutine_function is async", id="an async function"),
         pytest.param(functools.partial(coroutine_function, 42), "is async", id="a partial of one"),
         pytest.param(AsyncCallable(), "is async", id="an object with an async __call__"),
-        pytest.param(sync_to_async(print), "is async", id="what sync_to_async returned"),
+        pytest.param(sync_to_async(print), "of sync_to_async already", id="what sync_to_async returned"),
     ],
 )
 def test_sync_to_async_refuses_what_is_async_or_no_function(given: Any, said: str) -> None:

@@ -141,6 +141,20 @@ def test_a_protocol_gives_the_type_and_is_checked() -> None:
     run(main)
 
 
+def test_what_has_yet_to_be_opened_says_how() -> None:
+    """Its methods are the facade's, which is made when it is awaited or entered."""
+    opening = open_facade(Repository)
+    with pytest.raises(AttributeError, match=r"'get' was asked of open_facade.*`async with open_facade"):
+        opening.get(1)
+    assert not hasattr(opening, "__len__")
+
+    async def main() -> None:
+        async with opening as facade:
+            assert await facade.get(1) == 1
+
+    run(main)
+
+
 # -- the end of a facade
 
 

@@ -20,6 +20,7 @@ from bridge import ThreadPool, async_to_sync, sync_to_async
 from bridge.engines import handoff
 from bridge.exceptions import PoolClosed, PoolFull, UsageError
 from bridge.shim import iterate_in_thread
+from bridge.shim.iterate_in_thread import ThreadIterator
 from bridge.shim.own_thread import OwnThread
 
 PLACES = ("pool", "thread")
@@ -450,6 +451,51 @@ def test_an_iteration_for_which_a_worker_of_the_same_full_pool_waits_is_no_deadl
     assert pool.close()
 
 
+def test_an_iteration_in_a_loop_that_a_worker_of_the_same_full_pool_runs_is_no_deadlock() -> None:
+    pool = ThreadPool(1)
+
+    async def inner() -> list[int]:
+        return [number async for number in iterate_in_thread(range(40), pool=pool)]
+
+    async def main() -> None:
+        outer = sync_to_async(lambda: asyncio.run(inner()), thread_sensitive=False, pool=pool)
+        assert await outer() == list(range(40))
+
+    run(main)
+    assert pool.close()
+
+
+def test_at_the_end_of_a_with_block_the_generator_has_been_closed() -> None:
+    closed_in: list[int] = []
+    begun_in: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        begun_in.append(get_ident())
+        try:
+            yield from range(1000)
+        finally:
+            closed_in.append(get_ident())
+
+    async def fail_within(iterator: ThreadIterator[int]) -> None:
+        async with iterator:
+            assert await iterator.__anext__() == 0
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        async with iterate_in_thread(numbers()) as iterator:
+            assert await iterator.__anext__() == 0
+        assert closed_in == begun_in
+        iterator = iterate_in_thread(numbers())
+        with pytest.raises(ZeroDivisionError):
+            await fail_within(iterator)
+        assert len(closed_in) == 2
+        async with iterate_in_thread(numbers()):
+            pass  # not begun
+        assert len(begun_in) == 2
+
+    run(main)
+
+
 def test_other_calls_of_the_thread_run_between_the_items() -> None:
     thread = OwnThread()
     log: list[Any] = []
@@ -594,17 +640,22 @@ async def _nothing() -> Any:
     yield 1
 
 
+def _few() -> Any:
+    yield 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
         ((3,), {}, "expects an iterable; got int"),
         ((_nothing(),), {}, "iterate over it by `async for`"),
-        (([],), {"read_ahead": -1}, "at least 0; got -1"),
-        (([],), {"read_ahead": True}, "at least 0; got True"),
-        (([],), {"read_ahead": 1.5}, "at least 0; got 1.5"),
+        ((_few,), {}, "test_iterate_in_thread._few is a function that makes one; call it"),
+        (([],), {"read_ahead": -1}, "0 or more; got -1"),
+        (([],), {"read_ahead": True}, "0 or more; got True"),
+        (([],), {"read_ahead": 1.5}, "0 or more; got 1.5"),
         (([],), {"pool": ThreadPool(1), "thread": OwnThread()}, "got both"),
     ],
-    ids=["no iterable", "async", "negative", "bool", "float", "pool and thread"],
+    ids=["no iterable", "async", "a generator's function", "negative", "bool", "float", "pool and thread"],
 )
 def test_what_cannot_work_is_refused(arguments: Any, options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):

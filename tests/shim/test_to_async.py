@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import get_ident
 from typing import Any
@@ -241,15 +241,28 @@ class AsyncCallable:
     ids=["function", "partial", "callable object", "sync_to_async", "method"],
 )
 def test_what_is_async_already_is_refused(function: Any) -> None:
-    with pytest.raises(UnsuitableFunction, match="is async; await it directly"):
+    with pytest.raises(UnsuitableFunction, match=r"is async; await it directly|already; await a call of it"):
         sync_to_async(function)
     with pytest.raises(TypeError):
         sync_to_async(thread_sensitive=False)(function)
 
 
+def test_an_async_generator_is_refused() -> None:
+    """A thread could but make it; its work would be done on the loop."""
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (numbers, functools.partial(numbers)):
+        with pytest.raises(UnsuitableFunction, match="is an async generator; iterate over it by `async for`"):
+            sync_to_async(function)
+
+
 @pytest.mark.parametrize("function", [5, "text", object()], ids=["int", "str", "object"])
 def test_what_cannot_be_called_is_refused(function: Any) -> None:
-    with pytest.raises(UnsuitableFunction, match="expects a function to call; got"):
+    with pytest.raises(
+        UnsuitableFunction, match=r"expects a function to call; got .*\. Give it the function"
+    ):
         sync_to_async(function)
 
 
@@ -490,6 +503,46 @@ def test_a_saturated_pool_is_no_reason_to_refuse_a_call_below_a_loop_of_its_own(
             return await sync_to_async(lambda: asyncio.run(coroutine()))()
 
         assert async_to_sync(caller)() == ["first", "second"]
+
+
+def test_a_loop_in_the_only_thread_of_a_pool_that_needs_it_is_refused() -> None:
+    """It would wait for itself. What waits there already is not disturbed."""
+    with ThreadPool(1, name="only") as small:
+        call = sync_to_async(lambda: "run", thread_sensitive=False, pool=small)
+
+        async def main() -> str:
+            return await call()
+
+        async def caller() -> str:
+            return await sync_to_async(lambda: asyncio.run(main()), thread_sensitive=False, pool=small)()
+
+        async def below_a_thread_that_waits() -> str:
+            return await sync_to_async(lambda: async_to_sync(main)(), thread_sensitive=False, pool=small)()
+
+        with pytest.raises(WouldDeadlock, match="a pool whose only thread runs this event loop"):
+            asyncio.run(asyncio.wait_for(caller(), TIMEOUT))
+        assert small.stats().queued == 0
+        assert asyncio.run(asyncio.wait_for(below_a_thread_that_waits(), TIMEOUT)) == "run"
+
+
+def test_loops_in_all_threads_of_a_pool_that_need_it_get_others() -> None:
+    """Each has nothing to do but wait for its call, so another thread may run in its place."""
+    meeting = threading.Barrier(3, timeout=TIMEOUT)
+    with ThreadPool(3, name="all") as small:
+        call = sync_to_async(lambda: "run", thread_sensitive=False, pool=small)
+
+        def in_a_worker() -> str:
+            async def main() -> str:
+                return await call()
+
+            meeting.wait()  # all three are busy
+            return asyncio.run(main())
+
+        async def caller() -> list[str]:
+            calls = [sync_to_async(in_a_worker, thread_sensitive=False, pool=small)() for _ in range(3)]
+            return await asyncio.gather(*calls)
+
+        assert asyncio.run(asyncio.wait_for(caller(), TIMEOUT)) == ["run"] * 3
 
 
 # -- context

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from threading import get_ident
 from typing import Any
 
@@ -204,9 +204,22 @@ def test_what_cannot_be_called_is_refused(function: Any) -> None:
 
 def test_a_coroutine_instead_of_its_function_is_refused() -> None:
     coroutine = add(1)
-    with pytest.raises(UnsuitableFunction, match="expects an async function; got <coroutine"):
+    with pytest.raises(
+        UnsuitableFunction, match=r"got <coroutine .*call the result: async_to_sync\(function\)"
+    ):
         async_to_sync(coroutine)  # type: ignore[call-overload]
     coroutine.close()
+
+
+def test_an_async_generator_and_what_is_blocking_already_are_refused() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (numbers, functools.partial(numbers)):
+        with pytest.raises(UnsuitableFunction, match=r"is an async generator; .*iterate_on_loop"):
+            async_to_sync(function)  # type: ignore[arg-type]
+    with pytest.raises(UnsuitableFunction, match="add is a result of async_to_sync already; call it"):
+        async_to_sync(async_to_sync(add))  # type: ignore[arg-type]
 
 
 def test_a_blocking_function_is_refused_when_it_is_called() -> None:
