@@ -10,6 +10,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
