@@ -3,6 +3,7 @@
 General layout, each part importing only those above it:
 
     types, exceptions    the vocabulary, and who broke which contract
+    lazy_names           names that are imported when they are asked for
     translate/           pure: scope <-> environ, responses of either interface -> the other, lifespan
     engines/             threads and loops: the pool, the loop thread, the hand-over between thread
                          and task, ports to asyncio and trio; they know nothing of HTTP
@@ -15,7 +16,6 @@ General layout, each part importing only those above it:
 
 from __future__ import annotations
 
-import importlib
 import typing
 
 from ._version import __version__
@@ -24,6 +24,7 @@ from .adapters.as_wsgi import as_wsgi
 from .adapters.asgi_to_wsgi import ASGIToWSGI
 from .adapters.wsgi_to_asgi import WSGIToASGI
 from .engines.thread_pool import PoolStats, ThreadPool
+from .lazy_names import lazily as _lazily
 
 if typing.TYPE_CHECKING:
     from .shim.to_async import sync_to_async as sync_to_async
@@ -41,13 +42,5 @@ __all__ = [
     "sync_to_async",
 ]
 
-# Imported when they are asked for: serving an app does without.
-_SHIM = {"async_to_sync": "to_sync", "sync_to_async": "to_async"}
-
-
-def __getattr__(name: str) -> typing.Any:
-    if name not in _SHIM:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".shim.{_SHIM[name]}", __name__), name)
-    globals()[name] = value
-    return value
+# Serving an app does without these.
+__getattr__, __dir__ = _lazily(__name__, {"async_to_sync": "shim.to_sync", "sync_to_async": "shim.to_async"})

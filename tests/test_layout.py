@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "_version": frozenset(),
     "types": frozenset(),
     "exceptions": frozenset(),
+    "lazy_names": frozenset(),
     "translate": frozenset(),
     "engines": frozenset(),
     "tracing": frozenset(),
@@ -46,7 +47,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "compat": frozenset({"adapters"}),
 }
 # What all may import, since it imports nothing of bridge itself.
-VOCABULARY = frozenset({"_version", "types", "exceptions"})
+VOCABULARY = frozenset({"_version", "types", "exceptions", "lazy_names"})
 # The command line stands above everything and may import any layer.
 COMMAND_LINE = frozenset({"cli", "commands", "serving", "__main__"})
 

@@ -21,10 +21,11 @@ Names are imported when they are asked for, so that `import bridge` stays light.
 
 from __future__ import annotations
 
-import importlib
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy_names import lazily
 
 if TYPE_CHECKING:
     from .async_facade import async_facade as async_facade
@@ -75,14 +76,4 @@ class _Shim(types.ModuleType):
 
 sys.modules[__name__].__class__ = _Shim
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -19,14 +19,13 @@ from collections.abc import Callable, Generator, Mapping
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
-from ..engines.hosts import innermost_host
 from ..engines.thread_pool import ThreadPool, start_thread
 from ..exceptions import PoolClosed
 from .iterate_in_thread import ThreadIterator, run_alone
 from .members import Kind, kind_of
 from .own_thread import BoundCall, OwnThread, bound_call, outcome_of, port_of_caller
 from .thread_call import ThreadCall
-from .to_async import default_pool, submit_to_pool
+from .to_async import default_pool, may_never_have_a_turn, submit_to_pool
 
 logger = logging.getLogger("bridge.shim")
 
@@ -291,8 +290,7 @@ class PoolPlace:
         call = _LastingCall(function, args, {}, context, port_of_caller(), sys.exc_info()[1])
         pool = call.pool = self.home
         pool.submit(call)
-        if pool.saturated and innermost_host() is not None and pool.cancel(call):
-            # A thread waits for this code, perhaps as a worker of this very pool.
+        if may_never_have_a_turn(pool) and pool.cancel(call):
             start_thread(run_alone, call, "bridge-shim-exit")
         return await outcome_of(call)
 

@@ -28,14 +28,13 @@ from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from ..engines.handoff import Outbound
-from ..engines.hosts import innermost_host
 from ..engines.ports import Port
-from ..engines.thread_pool import ThreadPool, Worker, current_worker, start_thread
+from ..engines.thread_pool import ThreadPool, Worker, start_thread
 from ..exceptions import LoopGone, UnsuitableFunction, UsageError
 from .arguments import require_pool, require_read_ahead
 from .own_thread import BoundCall, OwnThread, port_of_caller
 from .thread_call import ThreadCall, name_of
-from .to_async import default_pool
+from .to_async import default_pool, may_never_have_a_turn
 
 logger = logging.getLogger("bridge.shim")
 
@@ -335,10 +334,8 @@ class ThreadIterator(AsyncIterator[T]):
         run.call = call
         place.submit(call)
         self._run = run
-        waited_for = place.saturated and (innermost_host() is not None or current_worker() in place)
-        if waited_for and place.cancel(call):
-            # A thread waits for this code, perhaps as a worker of this very pool, and for the whole
-            # iteration: it would never have its turn. So nesting does not exhaust a pool.
+        if may_never_have_a_turn(place) and place.cancel(call):
+            # It would have a worker for the whole iteration. So nesting does not exhaust a pool.
             start_thread(run_alone, call, "bridge-shim-iteration")
         return run
 

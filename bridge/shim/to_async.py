@@ -195,6 +195,14 @@ def submit_to_pool(call: ThreadCall, pool: ThreadPool) -> None:
         _make_room(call, pool)
 
 
+def may_never_have_a_turn(pool: ThreadPool) -> bool:
+    """Whether what the calling code queues in a pool may wait for that code.
+
+    The pool is full, and a thread waits for the code, perhaps as a worker of this very pool.
+    """
+    return pool.saturated and (innermost_host() is not None or current_worker() in pool)
+
+
 def _make_room(call: ThreadCall, pool: ThreadPool) -> None:
     """The loop may run in a worker of this very pool (`asyncio.run`), which waits for the call with it."""
     worker = current_worker()
