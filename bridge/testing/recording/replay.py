@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
@@ -73,7 +74,8 @@ def replay(
 ) -> Comparison:
     """Send the requests of a recording to an app, and compare its answers with the recorded ones.
 
-    Runs in the calling thread; requests are sent in the order of the recording, one at a time. Where
+    Runs in the calling thread; requests are sent one at a time, in the order in which they came: that of
+    `started`, if all exchanges of a file have it, else that of the recording. Where
     a value was redacted, any value but none will do; where a body was cut off, its beginning
     is compared; a body that was dropped is not compared. Requests whose own bodies were not kept
     are left out, which a warning in the logger `bridge.testing` and `Comparison.stopped` tell.
@@ -100,7 +102,7 @@ def replay(
         Exception: what `reset`, `prepare`, `only` or `progress` raised.
     """
     if isinstance(recording, (str, os.PathLike)):
-        items = load(recording)
+        items = _as_they_came(load(recording))
         where = os.fspath(recording)
     else:
         items, where = list(recording), "the recording"
@@ -204,6 +206,14 @@ def _copied(cookies: Any) -> Any:
 
 
 # -- which requests
+
+
+def _as_they_came(items: list[Recorded]) -> list[Recorded]:
+    """In the order of the requests; a recorder writes each exchange when it has ended."""
+    moments = [item.started for item in items]
+    if any(moment is None or moment.tzinfo is None for moment in moments):
+        return items
+    return sorted(items, key=lambda item: cast(datetime, item.started))
 
 
 def _wanted(only: Only | None) -> Callable[[Recorded], bool]:

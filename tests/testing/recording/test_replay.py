@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,34 @@ def answer_to(item: Recorded, **options: Any) -> dict[str, Any]:
     (result,) = replay([item], echo, **options)
     value: dict[str, Any] = json.loads(result.new.body)
     return value
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["all started", "one of unknown time"])
+def test_requests_are_sent_in_the_order_in_which_they_came(tmp_path: Path, known: bool) -> None:
+    """A recorder writes each exchange when it has ended, so a long one comes behind others."""
+    begin = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+    order = [2, 0, 1, 3]
+    items = [
+        Recorded(
+            Request("GET", f"/{number}"),
+            Response(200, chunks=(b"ok",)),
+            begin + timedelta(seconds=number) if known or number != 3 else None,
+        )
+        for number in order
+    ]
+    save(items, tmp_path / "r.jsonl")
+    asked: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        asked.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    replay(tmp_path / "r.jsonl", app)
+    assert asked == [f"/{number}" for number in (sorted(order) if known else order)]
+    asked.clear()
+    replay(items, app)
+    assert asked == [f"/{number}" for number in order], "exchanges that are given as such are in order"
 
 
 def test_requests_go_to_where_they_were_sent() -> None:
