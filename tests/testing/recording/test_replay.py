@@ -261,7 +261,7 @@ def test_requests_are_sent_in_the_order_in_which_they_came(tmp_path: Path, known
         )
         for number in order
     ]
-    save(items, tmp_path / "r.jsonl")
+    save(tmp_path / "r.jsonl", items)
     asked: list[str] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
