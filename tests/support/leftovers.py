@@ -16,6 +16,8 @@ from support.engines import eventually
 
 # Python 3.12 begins with a few hundred frozen objects.
 _FROZEN_AT_START = 1000
+# So many objects are looked at within a few milliseconds.
+_MANY = 20_000
 
 
 @contextmanager
@@ -46,7 +48,11 @@ def own_garbage() -> Iterator[None]:
     there before; and what others have left would be finalized in the middle of this test.
     """
     if gc.get_freeze_count() > _FROZEN_AT_START:
-        yield  # so it is already, and thawing would end that
+        # What was there at the start is frozen already, and thawing would end that.
+        if len(gc.get_objects()) > _MANY:
+            gc.collect()
+            gc.freeze()
+        yield
         return
     gc.freeze()
     try:
