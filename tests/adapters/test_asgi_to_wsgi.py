@@ -317,15 +317,19 @@ def test_one_loop_in_one_daemon_thread_serves_all_requests() -> None:
 def test_adapters_share_the_loop_and_the_last_one_ends_it() -> None:
     calls: list[Any] = []
     app = loop_of(calls)
-    with bridged(app) as one:
+
+    def own() -> asyncio.AbstractEventLoop:  # nobody else's adapter has this loop
+        return asyncio.new_event_loop()
+
+    with bridged(app, loop_factory=own) as one:
         drive(one)
-        with bridged(app) as two:
+        with bridged(app, loop_factory=own) as two:
             drive(two)
             drive(one)
         drive(one)  # closing the other has not disturbed it
     assert len({id(loop) for loop, _ in calls}) == 1
     assert calls[0][0].is_closed()
-    with bridged(app) as three:
+    with bridged(app, loop_factory=own) as three:
         drive(three)
     assert calls[-1][0] is not calls[0][0]
 
