@@ -24,7 +24,7 @@ from .facade_calls import Entered, PendingAttribute, PendingCall
 from .facade_places import GONE, PLAIN, Held, OwnPlace, Place
 from .iterate_in_thread import DEFAULT_READ_AHEAD, ThreadIterator
 from .members import Abilities, Kind, abilities_of, instance_dict, kind_of
-from .to_async import _mark_coroutine_function
+from .to_async import mark_coroutine_function
 
 # They can be entered, and are iterators, but nobody waits for them.
 _NEVER_BLOCKS = (memoryview,)
@@ -233,7 +233,7 @@ class _AsyncMethod:
         return f"<async method {self._state.name_of(self._name)}>"
 
 
-_mark_coroutine_function(_AsyncMethod)
+mark_coroutine_function(_AsyncMethod)
 
 
 class AsyncFacade:

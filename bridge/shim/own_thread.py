@@ -45,8 +45,8 @@ from ..engines.ports import Port
 from ..engines.running import last, shared_port
 from ..engines.thread_pool import Worker, start_native_thread
 from ..engines.waiting_thread import WaitingThread
-from ..exceptions import LoopGone, PoolClosed, PoolError, UsageError, WouldDeadlock
-from .thread_call import ThreadCall, is_over_after_all
+from ..exceptions import PoolClosed, PoolError, UsageError, WouldDeadlock
+from .thread_call import ThreadCall, is_over_after_all, raise_error
 
 _CLOSED = "the thread of this facade has been closed; make a new facade"
 
@@ -266,15 +266,6 @@ def _ident_of(host: Host) -> int:
     return host.ident if isinstance(host, WaitingThread) else 0
 
 
-def _leave_alone(call: ThreadCall) -> None:
-    """Nobody will ever have the outcome. From any thread."""
-    if not call.give_up() and call.started:
-        try:
-            call.port.call_soon(call.started[0].cancel)  # what the function waits for
-        except LoopGone:
-            pass
-
-
 class OwnThread:
     """One daemon thread for the calls of one owner, in order.
 
@@ -406,21 +397,21 @@ def steps_to_outcome(call: ThreadCall) -> Generator[Any, Any, Any]:
         call: if it has the attribute `must_run` and that is true, a cancelled task waits for it
             all the same, until it is cancelled again.
     """
+    cancelled = None
     try:
         yield from call.flag.__await__()
     except GeneratorExit:  # whoever awaits is destroyed, so nothing can be awaited any more
         if not getattr(call, "must_run", False):
-            _leave_alone(call)
+            call.abandon()
         raise
-    except BaseException:
+    except BaseException as reason:
         if not (yield from is_over_after_all(call, must_run=getattr(call, "must_run", False)).__await__()):
             raise
+        cancelled = reason
     carry_back(call.context, asgiref_notes.variable)
-    error = call.error
-    if error is not None:
-        call.error = None
+    if call.error is not None:
         try:
-            raise error
+            raise_error(call, cancelled)
         finally:
-            del error, call  # the traceback refers to this frame
+            del cancelled, call  # the traceback refers to this frame
     return call.result

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from typing import Any
+from typing import Any, NoReturn
 
 from ..engines import asgiref_notes, contexts
 from ..engines.home import enter, home
@@ -196,6 +196,18 @@ class ThreadCall(Job):
         self.context = _NO_CONTEXT
         return True
 
+    def abandon(self) -> None:
+        """Nobody will have what it comes to: give it up, or cancel what the function waits for.
+
+        Of a task that is destroyed while it waits. From any thread.
+        """
+        self.abandoned = True
+        if not self.give_up() and self.started:
+            try:
+                self.port.call_soon(self.started[0].cancel)
+            except LoopGone:
+                pass
+
     def claim(self) -> bool:
         """Take the call, to run it or to give it up; `False` if somebody else has. Not of a pool's calls."""
         try:
@@ -233,7 +245,26 @@ async def is_over_after_all(call: ThreadCall, abandon: bool = True, *, must_run:
             return True
     if must_run or not abandon:
         await _end_of(call)
+    call.abandoned = True
     return False
+
+
+def raise_error(call: ThreadCall, cancelled: BaseException | None) -> NoReturn:
+    """Raise what the function has raised.
+
+    Args:
+        cancelled: the cancellation of the task, if there was one. If it has come back by way of what the
+            function waited for, this very exception is raised: AnyIO's scopes know theirs by its message.
+    """
+    error = call.error
+    assert error is not None
+    call.error = None
+    if cancelled is not None and isinstance(error, type(cancelled)):
+        error = cancelled
+    try:
+        raise error
+    finally:
+        del error, cancelled, call  # the traceback refers to this frame
 
 
 async def _end_of(call: ThreadCall) -> None:

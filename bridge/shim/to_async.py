@@ -30,7 +30,7 @@ from ..exceptions import ContextExited, PoolClosed, UnsuitableFunction, UsageErr
 from .arguments import require_executor, require_pool
 from .placement import Thread, thread_for
 from .shared_thread import shared_thread
-from .thread_call import ThreadCall, is_over_after_all, name_of, reference_to
+from .thread_call import ThreadCall, is_over_after_all, name_of, raise_error, reference_to
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,7 +85,7 @@ class SyncToAsync(Generic[P, R]):
         self._executor = executor
         self.context = context
         self._abandon = abandon_on_cancel
-        _mark_coroutine_function(self)
+        mark_coroutine_function(self)
         bound_to = getattr(func, "__self__", None)
         if bound_to is not None:
             self.__self__ = bound_to
@@ -115,25 +115,19 @@ class SyncToAsync(Generic[P, R]):
         try:
             await call.flag
         except GeneratorExit:  # the coroutine is destroyed, so nothing can be awaited any more
-            call.give_up()
-            call.abandoned = True
+            call.abandon()
             raise
         except BaseException as reason:
             if not await is_over_after_all(call, self._abandon):
-                call.abandoned = True
                 raise
             cancelled = reason
         if context is None:
             carry_back(call.context, asgiref_notes.variable)
-        error = call.error
-        if error is not None:
-            call.error = None
-            if cancelled is not None and isinstance(error, type(cancelled)):
-                error = cancelled  # AnyIO's scopes know theirs by what they have said to `Task.cancel`
+        if call.error is not None:
             try:
-                raise error
+                raise_error(call, cancelled)
             finally:
-                del error, cancelled, call  # the traceback refers to this frame
+                del cancelled, call  # the traceback refers to this frame
         return call.result  # type: ignore[no-any-return]
 
     def _place(self, call: ThreadCall) -> None:
@@ -174,7 +168,7 @@ class SyncToAsync(Generic[P, R]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        _mark_coroutine_function(self)  # a copy of the mark is none
+        mark_coroutine_function(self)  # a copy of the mark is none
 
     def __repr__(self) -> str:
         return f"<sync_to_async of {name_of(self.func)}>"
@@ -293,7 +287,8 @@ class _Here:
         return executor
 
 
-def _mark_coroutine_function(function: Any) -> None:
+def mark_coroutine_function(function: Any) -> None:
+    """Let `inspect.iscoroutinefunction`, before Python 3.12 asyncio's, take an object for such a function."""
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(function)
     else:

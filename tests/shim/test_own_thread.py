@@ -12,6 +12,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
+import anyio
 import pytest
 from asgiref.sync import async_to_sync as asgiref_async_to_sync
 from asgiref.sync import sync_to_async as asgiref_sync_to_async
@@ -288,6 +289,61 @@ def test_a_task_sees_a_call_through_that_must_run_though_it_is_cancelled(loop: s
 
     run(main, loop)
     thread.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_anyios_scopes_know_their_cancellation_when_it_has_gone_through_the_thread(loop: str) -> None:
+    """On asyncio they know it by its message, which it loses on the way through the coroutine inside."""
+    thread = OwnThread()
+    began = Signal()
+
+    async def forever() -> None:
+        began.set()
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as scope:
+
+                async def cancel() -> None:
+                    await began.come()
+                    scope.cancel()
+
+                tasks.start_soon(cancel)
+                await thread.call(async_to_sync(forever))
+            assert scope.cancelled_caught
+
+    run(main, loop)
+    thread.close()
+
+
+def test_what_an_abandoned_function_raises_later_keeps_nothing(no_collector: None) -> None:
+    """Its traceback would refer to all that was called, and the call to it."""
+    thread = OwnThread()
+    began, go = Signal(), Signal()
+    kept: list[weakref.ref[Any]] = []
+
+    class Argument:
+        pass
+
+    def fail(argument: Argument) -> None:
+        kept.append(weakref.ref(argument))
+        began.set()
+        go.wait()
+        raise ValueError
+
+    async def main() -> None:
+        task = asyncio.create_task(thread.call(fail, Argument()))
+        await began.come()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go.set()
+        await thread.call(int)
+
+    run(main)
+    thread.close()
+    eventually(lambda: kept[0]() is None, "the argument's end")
 
 
 def test_a_running_function_is_left_alone_but_the_coroutine_that_it_waits_for_is_cancelled() -> None:
