@@ -71,17 +71,14 @@ class AsyncioPort:
 
     def wake(self, flag: asyncio.Future[None]) -> None:
         self._due.append(flag)
-        if not self._scheduled or (self._scheduling and self._interrupted_scheduling()):
+        if not self._scheduled or (self._scheduling and self._scheduling == get_ident()):
             self._schedule()
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         self._callbacks.append(callback)
         # What was scheduled just before the end will not run: then the loop itself says that it is closed.
-        if not self._scheduled or self._interrupted_scheduling() or self.loop.is_closed():
+        if not self._scheduled or self._scheduling == get_ident() or self.loop.is_closed():
             self._schedule()
-
-    def _interrupted_scheduling(self) -> bool:
-        return self._scheduling != 0 and self._scheduling == get_ident()
 
     def _schedule(self) -> None:
         caller = self._scheduling = get_ident()  # first, or an interruption would find but the other one
