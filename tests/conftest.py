@@ -77,11 +77,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores with `-n auto`: some tests wait for servers, clients and threads.
-
-    Two keep two cores busy for nine tenths of the time, and each worker collects all tests for itself.
-    """
-    return (os.cpu_count() or 1) + 1
+    """Two for each core with `-n auto`: many tests wait for servers, clients and threads."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
