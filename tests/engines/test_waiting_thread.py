@@ -338,6 +338,7 @@ class Opcodes:
 
     def __enter__(self) -> Opcodes:
         self._old = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for it beforehand
         sys.settrace(self)
         return self
 
