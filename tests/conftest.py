@@ -39,7 +39,6 @@ _LONG = (
     "served_wsgi/test_shutdown.py",
     "serving/",
     "test_benchmarks.py",
-    "testing/test_client.py",
     "testing/strategies/",
     "typing/",
 )
@@ -65,6 +64,15 @@ def no_thread_outlives_its_module() -> Iterator[None]:
             if thread.is_alive():
                 leaked.append(thread.name)
     assert not leaked, f"non-daemon threads outlived the module: {leaked}"
+
+
+@pytest.fixture
+def preemptive() -> Iterator[None]:
+    """Threads are switched often, in the middle of things."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -35,12 +35,9 @@ from support.doc_pages import (
     blocks_on,
     environment,
     files_of,
+    load,
 )
 from support.served import HOST, START_TIMEOUT, run_server, wait_until
-
-# What other tests of the documentation take from here.
-__all__ = ["DOCS", "PAGE_TIMEOUT", "Block", "blocks_on", "environment", "load"]
-
 
 # --- examples
 
@@ -374,16 +371,6 @@ def test_defaults_are_as_written() -> None:
 def generator() -> ModuleType:
     """docs/_generate.py, which mkdocs loads as a hook."""
     return load("bridge_docs_generate", DOCS / "_generate.py")
-
-
-def load(name: str, path: Path) -> ModuleType:
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 def test_every_environ_key_is_explained() -> None:

@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support.doc_pages import DOCS, PAGE_TIMEOUT, environment
-from test_docs import load
+from support.doc_pages import DOCS, PAGE_TIMEOUT, environment, load
 
 ANSWERS = {"yes": "yes", "**no**": "no", "–": "absent"}  # noqa: RUF001 - as in the table
 

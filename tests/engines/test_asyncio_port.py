@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,14 +24,6 @@ from bridge.exceptions import LoopGone
 def loop(request: pytest.FixtureRequest) -> str:
     """The loops that this port is for."""
     return str(request.param)
-
-
-@pytest.fixture
-def preemptive() -> Iterator[None]:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
 
 
 class Spy:

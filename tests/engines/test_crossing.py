@@ -11,7 +11,6 @@ import asyncio
 import gc
 import os
 import random
-import sys
 import threading
 import time
 import weakref
@@ -1085,15 +1084,6 @@ def test_a_hang_of_all_is_found() -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that waits looks around every few milliseconds."""
     monkeypatch.setattr(crossing_module, "LOOK", 0.005)
-
-
-@pytest.fixture
-def preemptive() -> Iterator[None]:
-    """Threads are switched often, in the middle of things."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import asyncio
 import gc
 import os
 import random
-import sys
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import pytest
@@ -32,15 +31,6 @@ from bridge.exceptions import ClientDisconnected, LoopGone
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that waits looks at its loop every millisecond."""
     monkeypatch.setattr(handoff, "LIVENESS", 0.001)
-
-
-@pytest.fixture
-def preemptive() -> Iterator[None]:
-    """Threads are switched often, in the middle of things."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
 
 
 class Gone(Exception):

@@ -461,15 +461,6 @@ def test_a_callback_may_submit_another(thread: LoopThread) -> None:
     assert ran == ["first", "second"]
 
 
-@pytest.fixture
-def preemptive() -> Iterator[None]:
-    """Threads are switched often, in the middle of things."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
-
-
 @pytest.mark.usefixtures("preemptive")
 def test_callbacks_of_many_threads_run_each_once(thread: LoopThread) -> None:
     ran: list[tuple[int, int]] = []

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_docs import Block, blocks_on, environment
+from support.doc_pages import Block, blocks_on, environment
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "migration"
 PAGE = "docs/tutorial-migration.md"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from asgiref.sync import SyncToAsync
 from support.drive import LOOPS
 from support.engines import PATIENCE
+from support.shim_service import Service
 from support.shim_upstream import Upstream
 
 from bridge.engines import asgiref_notes, waiting_thread
 from bridge.engines.loop_thread import LoopThread
 from bridge.shim import loop_call
+from bridge.shim.sync_facade import sync_facade
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,17 +75,20 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def preemptive() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
-
-
-@pytest.fixture
 def no_collector() -> Iterator[None]:
     """What goes away in the test goes by its last reference."""
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture
+def service() -> Service:
+    """An object with async methods, for one test."""
+    return Service()
+
+
+@pytest.fixture
+def facade(service: Service) -> Any:
+    """What blocking code uses of it."""
+    return sync_facade(service)

@@ -20,16 +20,6 @@ from bridge.shim.sync_facade import sync_facade
 pytestmark = pytest.mark.usefixtures("single")
 
 
-@pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
-def facade(service: Service) -> Any:
-    return sync_facade(service)
-
-
 # -- context managers
 
 

@@ -20,16 +20,6 @@ from bridge.shim.sync_members import SyncFacade
 pytestmark = pytest.mark.usefixtures("single")
 
 
-@pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
-def facade(service: Service) -> Any:
-    return sync_facade(service)
-
-
 # -- methods
 
 

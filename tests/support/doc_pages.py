@@ -23,6 +23,7 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -31,6 +32,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bridge
@@ -237,6 +239,17 @@ def run_program(program: str, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def load(name: str, path: Path) -> ModuleType:
+    """A script as a module, made once."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
 def assert_shown(text: str, printed: str) -> None:
     """Fail unless every line of `text` was printed, in this order."""
     lines = iter(printed.splitlines())
@@ -301,7 +314,7 @@ def _run_blocks(page: str, namespace: dict[str, Any], printed: list[str]) -> Non
                 compile(block.text, block.title, "exec")
         else:
             # So that a traceback counts lines as the page does; the block begins below its fence.
-            code = compile("\n" * block.line + block.text, str(ROOT / page), "exec")
+            code = compile("\n" * block.line + block.text, str(ROOT / page), "exec", dont_inherit=True)
             exec(code, namespace)
 
 
