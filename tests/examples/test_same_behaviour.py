@@ -25,10 +25,27 @@ ASKED = {
     ],
 }
 
+# Where what is shown depends on the time: a second may begin between two requests.
+TIME_STANDS_STILL = {
+    "asgi_on_gunicorn": """
+import sys
+from datetime import datetime, timezone
+
+sys.path.insert(0, {folder!r})
+import book
+
+book.now = lambda: datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+from app import app
+""",
+}
+
 
 @pytest.mark.parametrize("name", ASKED)
 def test_natively_and_in_the_adapter(name: str, tmp_path: Path) -> None:
     target = str(EXAMPLES / name / "app.py")
+    if name in TIME_STANDS_STILL:
+        target = str(tmp_path / "at_noon.py")
+        Path(target).write_text(TIME_STANDS_STILL[name].format(folder=str(EXAMPLES / name)))
     done = subprocess.run(
         [sys.executable, "-m", "bridge", "compare", target, target, "--crawl", "/", *ASKED[name]],
         cwd=tmp_path,
